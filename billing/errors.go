@@ -12,6 +12,10 @@ var (
 	ErrInvalid  = errors.New("invalid")                           // the input cannot be right
 	ErrUnknown  = errors.New("outcome unknown")                   // the gateway may or may not have acted
 	ErrNotSent  = errors.New("not sent")                          // no byte of the request left
+
+	// Two special ways of not knowing; each also is ErrUnknown.
+	ErrMismatch   = fmt.Errorf("%w: the answer is about another payment", ErrUnknown)
+	ErrInProgress = fmt.Errorf("%w: the gateway works on an earlier copy", ErrUnknown)
 )
 
 // A Scope says how much a refusal to process stops.
