@@ -1,0 +1,113 @@
+// Package config is contauth's one typed tree of settings.
+//
+// A setting has one name in three spellings: the path in contauth.yaml
+// ("timing.lease"), the variable (CONTAUTH_TIMING_LEASE), and the field
+// (Timing.Lease). The variable wins over the file and the file over the default.
+// Variables of a merchant account carry its id:
+// CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_API_KEY changes api_key of the account
+// DemoEU. An account itself is named in the file only, so that its id, and with
+// it all that is stored under the id, has one place to come from.
+//
+// Only cmd/contauth imports this package. Everything below it has small options
+// of its own.
+package config
+
+import (
+	"strings"
+	"time"
+
+	"github.com/contauth/contauth/internal/secret"
+)
+
+// Config is all that an operator may set. Load fills it; the comments give each
+// field's default.
+type Config struct {
+	Database         Database
+	Timing           Timing
+	MerchantAccounts []MerchantAccount // default none: nothing can be charged
+}
+
+// Database says where the one source of truth is.
+type Database struct {
+	// URL is embedded://DIR, a private Postgres that keeps its data in DIR
+	// (relative to the working directory), or postgres://… with an sslmode. It
+	// is a secret because it may hold a password. Default embedded://./data.
+	URL secret.String
+}
+
+const embeddedScheme = "embedded://"
+
+// Embedded reports whether the database is a private Postgres of ours, and the
+// directory it keeps its data in, as written in the URL.
+func (d Database) Embedded() (dir string, ok bool) {
+	return strings.CutPrefix(d.URL.Reveal(), embeddedScheme)
+}
+
+// Timing holds the waits of the charge protocol. Lease must exceed
+// GatewayTimeout + ClaimAhead: else a lease could run out while its request is
+// still under way, and another process would take the charge for lost.
+type Timing struct {
+	// Lease is how long a claimed charge belongs to one process. Default 90s.
+	Lease time.Duration
+	// GatewayTimeout bounds one request from dialling to the last byte of the
+	// answer. Default 60s.
+	GatewayTimeout time.Duration
+	// ClaimAhead is how much work, in time, a process claims before it can
+	// send it. Default 2s.
+	ClaimAhead time.Duration
+	// Replays are the waits before each replay of a charge whose outcome is
+	// unknown; after the last, a person is asked. Default 5s, 30s, 2m.
+	Replays []time.Duration
+	// Flush is the longest an answer waits for company before its group is
+	// written. Default 10ms.
+	Flush time.Duration
+}
+
+// GatewayAdyen is the value of MerchantAccount.Gateway for Adyen.
+const GatewayAdyen = "adyen"
+
+// The values of MerchantAccount.Environment.
+const (
+	EnvironmentTest = "test" // no money moves
+	EnvironmentLive = "live" // real cards are charged
+)
+
+// A MerchantAccount is one account at one gateway in one environment.
+type MerchantAccount struct {
+	// ID is the account's name at the gateway, sent with each request and
+	// stored with each charge: 1–80 of A–Z a–z 0–9 _ . and -. Required.
+	ID string
+	// Gateway says whose dialect is spoken. Required; "adyen".
+	Gateway string
+	// Environment is "test" or "live". Required.
+	Environment string
+	// BaseURL is the gateway's address with the version of its API and
+	// without a slash at the end. Required; https when live.
+	BaseURL string
+	// ReturnURL is sent because Adyen's schema wants one; nobody is ever sent
+	// there, since the shopper is absent. Required; at most 1024 bytes.
+	ReturnURL string
+	// APIKey is the credential of the gateway's API. Required.
+	APIKey secret.String
+	// MaxInFlight is how many requests all processes together may have under
+	// way. Default 64.
+	MaxInFlight int
+	// RatePerSecond is how many requests all processes together may start in a
+	// second. Default 0: no limit.
+	RatePerSecond float64
+	// Region names the gateway's data centre. Idempotency keys are not shared
+	// between regions, so an account must not move between them while an
+	// outcome is unknown. Default "default".
+	Region string
+}
+
+// Default returns the configuration of someone who has set nothing.
+func Default() Config {
+	var c Config
+	for _, s := range settings {
+		if err := s.set(&c, s.fallback); err != nil {
+			panic("config: default of " + s.key + ": " + err.Error())
+		}
+	}
+	return c
+}

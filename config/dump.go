@@ -1,0 +1,112 @@
+package config
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/url"
+	"time"
+
+	"go.yaml.in/yaml/v3"
+
+	"github.com/contauth/contauth/internal/secret"
+)
+
+// Describe returns the database's URL as people may see it: without a password
+// and without any parameter but sslmode, since passwords hide there too.
+func (d Database) Describe() string {
+	if _, ok := d.Embedded(); ok {
+		return d.URL.Reveal()
+	}
+	u, err := url.Parse(d.URL.Reveal())
+	if err != nil {
+		return "[unreadable]" // only before Validate has seen it
+	}
+	shown := url.URL{Scheme: u.Scheme, Host: u.Host, Path: u.Path}
+	if u.User != nil {
+		shown.User = url.User(u.User.Username())
+	}
+	if mode := u.Query().Get("sslmode"); mode != "" {
+		shown.RawQuery = url.Values{"sslmode": {mode}}.Encode()
+	}
+	return shown.String()
+}
+
+// Dump writes c as YAML in the shape of contauth.yaml, credentials redacted.
+func (c Config) Dump(w io.Writer) error {
+	encoder := yaml.NewEncoder(w)
+	encoder.SetIndent(2)
+	if err := encoder.Encode(c.view()); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	return encoder.Close()
+}
+
+// DumpJSON writes c as one JSON object with the keys of contauth.yaml,
+// credentials redacted.
+func (c Config) DumpJSON(w io.Writer) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	if err := encoder.Encode(c.view()); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	return nil
+}
+
+// The views are Config as it is shown: keys as in the file, durations as
+// written, no secret in reach.
+type view struct {
+	Database         databaseView  `json:"database" yaml:"database"`
+	Timing           timingView    `json:"timing" yaml:"timing"`
+	MerchantAccounts []accountView `json:"merchant_accounts" yaml:"merchant_accounts"`
+}
+
+type databaseView struct {
+	URL string `json:"url" yaml:"url"`
+}
+
+type timingView struct {
+	Lease          string   `json:"lease" yaml:"lease"`
+	GatewayTimeout string   `json:"gateway_timeout" yaml:"gateway_timeout"`
+	ClaimAhead     string   `json:"claim_ahead" yaml:"claim_ahead"`
+	Replays        []string `json:"replays" yaml:"replays,flow"`
+	Flush          string   `json:"flush" yaml:"flush"`
+}
+
+type accountView struct {
+	ID            string        `json:"id" yaml:"id"`
+	Gateway       string        `json:"gateway" yaml:"gateway"`
+	Environment   string        `json:"environment" yaml:"environment"`
+	BaseURL       string        `json:"base_url" yaml:"base_url"`
+	ReturnURL     string        `json:"return_url" yaml:"return_url"`
+	APIKey        secret.String `json:"api_key" yaml:"api_key"`
+	MaxInFlight   int           `json:"max_in_flight" yaml:"max_in_flight"`
+	RatePerSecond float64       `json:"rate_per_second" yaml:"rate_per_second"`
+	Region        string        `json:"region" yaml:"region"`
+}
+
+func (c Config) view() view {
+	v := view{
+		Database: databaseView{URL: c.Database.Describe()},
+		Timing: timingView{
+			Lease:          c.Timing.Lease.String(),
+			GatewayTimeout: c.Timing.GatewayTimeout.String(),
+			ClaimAhead:     c.Timing.ClaimAhead.String(),
+			Replays:        durationTexts(c.Timing.Replays),
+			Flush:          c.Timing.Flush.String(),
+		},
+		MerchantAccounts: make([]accountView, 0, len(c.MerchantAccounts)), // [] rather than null
+	}
+	for _, a := range c.MerchantAccounts {
+		v.MerchantAccounts = append(v.MerchantAccounts, accountView(a))
+	}
+	return v
+}
+
+func durationTexts(list []time.Duration) []string {
+	texts := make([]string, len(list))
+	for i, d := range list {
+		texts[i] = d.String()
+	}
+	return texts
+}

@@ -1,0 +1,48 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+)
+
+// maxSecret bounds a file that holds a secret, in bytes.
+const maxSecret = 64 << 10
+
+// resolve returns the secret that text stands for: env:NAME, file:PATH
+// (relative to the working directory), or itself. Errors name the reference,
+// never the secret.
+func (l *loader) resolve(text string) (string, error) {
+	if variable, ok := strings.CutPrefix(text, "env:"); ok {
+		value, found := l.sources.Lookup(variable)
+		if !found || value == "" {
+			return "", fmt.Errorf("the variable %s is not set: set it to the secret", clip(variable))
+		}
+		return value, nil
+	}
+	if path, ok := strings.CutPrefix(text, "file:"); ok {
+		return l.readSecret(path)
+	}
+	return text, nil
+}
+
+func (l *loader) readSecret(path string) (string, error) {
+	content, err := l.sources.ReadFile(path)
+	if err != nil {
+		// The path error repeats the path and may repeat more; its cause is enough.
+		cause := err
+		if pathErr := (*fs.PathError)(nil); errors.As(err, &pathErr) {
+			cause = pathErr.Err
+		}
+		return "", fmt.Errorf("cannot read the file %q: %w", clip(path), cause)
+	}
+	if len(content) > maxSecret {
+		return "", fmt.Errorf("the file %q has %d bytes, which is no secret", clip(path), len(content))
+	}
+	value := strings.TrimRight(string(content), "\r\n") // editors add one
+	if value == "" {
+		return "", fmt.Errorf("the file %q is empty: write the secret into it", clip(path))
+	}
+	return value, nil
+}

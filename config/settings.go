@@ -1,0 +1,121 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/contauth/contauth/internal/secret"
+)
+
+// A setting is one row of the tables below: how a text, whether from the file,
+// from a variable or from the default, becomes a field of T.
+type setting[T any] struct {
+	key      string // path in the file, below T
+	fallback string // the default, as one would write it; "" = none
+	secret   bool   // may be env:NAME or file:PATH, and is never shown
+	list     bool   // a sequence in the file, separated by commas in a variable
+	set      func(*T, string) error
+}
+
+// settings are those that exist once. Adding a row here gives a setting its
+// place in the file, its variable, its default and its check for typing errors.
+var settings = []setting[Config]{
+	{key: "database.url", fallback: "embedded://./data", secret: true, set: func(c *Config, text string) error {
+		c.Database.URL = secret.New(text)
+		return nil
+	}},
+	{key: "timing.lease", fallback: "90s", set: duration(func(c *Config) *time.Duration { return &c.Timing.Lease })},
+	{key: "timing.gateway_timeout", fallback: "60s", set: duration(func(c *Config) *time.Duration { return &c.Timing.GatewayTimeout })},
+	{key: "timing.claim_ahead", fallback: "2s", set: duration(func(c *Config) *time.Duration { return &c.Timing.ClaimAhead })},
+	{key: "timing.replays", fallback: "5s,30s,2m", list: true, set: func(c *Config, text string) (err error) {
+		c.Timing.Replays, err = parseDurations(text)
+		return err
+	}},
+	{key: "timing.flush", fallback: "10ms", set: duration(func(c *Config) *time.Duration { return &c.Timing.Flush })},
+}
+
+// accountSettings are those of each item of merchant_accounts.
+var accountSettings = []setting[MerchantAccount]{
+	{key: "id", set: word(func(a *MerchantAccount) *string { return &a.ID })},
+	{key: "gateway", set: word(func(a *MerchantAccount) *string { return &a.Gateway })},
+	{key: "environment", set: word(func(a *MerchantAccount) *string { return &a.Environment })},
+	{key: "base_url", set: func(a *MerchantAccount, text string) error {
+		a.BaseURL = strings.TrimRight(text, "/") // adapters append "/payments"
+		return nil
+	}},
+	{key: "return_url", set: word(func(a *MerchantAccount) *string { return &a.ReturnURL })},
+	{key: "api_key", secret: true, set: func(a *MerchantAccount, text string) error {
+		a.APIKey = secret.New(text)
+		return nil
+	}},
+	{key: "max_in_flight", fallback: "64", set: func(a *MerchantAccount, text string) error {
+		n, err := strconv.Atoi(text)
+		if err != nil {
+			return fmt.Errorf("%q is no whole number: write one such as 64", clip(text))
+		}
+		a.MaxInFlight = n
+		return nil
+	}},
+	{key: "rate_per_second", fallback: "0", set: func(a *MerchantAccount, text string) error {
+		rate, err := strconv.ParseFloat(text, 64)
+		if err != nil || math.IsNaN(rate) || math.IsInf(rate, 0) {
+			return fmt.Errorf("%q is no number: write one such as 25 or 0.5, or 0 for no limit", clip(text))
+		}
+		a.RatePerSecond = rate
+		return nil
+	}},
+	{key: "region", fallback: "default", set: word(func(a *MerchantAccount) *string { return &a.Region })},
+}
+
+func word[T any](field func(*T) *string) func(*T, string) error {
+	return func(t *T, text string) error {
+		*field(t) = text
+		return nil
+	}
+}
+
+func duration[T any](field func(*T) *time.Duration) func(*T, string) error {
+	return func(t *T, text string) (err error) {
+		*field(t), err = parseDuration(text)
+		return err
+	}
+}
+
+var errNoDuration = errors.New("write a number and a unit, such as 90s, 250ms or 2m")
+
+func parseDuration(text string) (time.Duration, error) {
+	d, err := time.ParseDuration(text)
+	if err != nil {
+		return 0, fmt.Errorf("%q is no duration: %w", clip(text), errNoDuration)
+	}
+	return d, nil
+}
+
+// parseDurations reads "5s,30s,2m". An empty text is an empty list.
+func parseDurations(text string) ([]time.Duration, error) {
+	if strings.TrimSpace(text) == "" {
+		return nil, nil
+	}
+	var list []time.Duration
+	for part := range strings.SplitSeq(text, ",") {
+		d, err := parseDuration(strings.TrimSpace(part))
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, d)
+	}
+	return list, nil
+}
+
+// clip keeps a value short enough for a line about it.
+func clip(text string) string {
+	const most = 60
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "…"
+}

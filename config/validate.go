@@ -1,0 +1,195 @@
+package config
+
+import (
+	"fmt"
+	"net/url"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Validate returns nil or Faults with every rule that c breaks.
+func (c Config) Validate() error {
+	if faults := c.faults(nil); len(faults) > 0 {
+		return faults
+	}
+	return nil
+}
+
+// faults checks every rule; origin tells where a value was written, by path.
+func (c Config) faults(origin map[string]string) Faults {
+	v := validator{origin: origin}
+	v.database(c.Database)
+	v.timing(c.Timing)
+	first := map[string]int{}
+	for i, a := range c.MerchantAccounts {
+		v.account(i, a)
+		if j, ok := first[a.ID]; ok && a.ID != "" {
+			v.accountFault(i, a, "id", "%q is the id of %s[%d] too: every account needs its own", clip(a.ID), accountsKey, j)
+			continue
+		}
+		first[a.ID] = i
+	}
+	return v.found
+}
+
+type validator struct {
+	origin map[string]string
+	found  Faults
+}
+
+func (v *validator) fault(key, format string, args ...any) {
+	n := name{key: key, variable: variable(key), origin: v.origin[key]}
+	v.found = append(v.found, n.fault(format, args...))
+}
+
+func (v *validator) accountFault(i int, a MerchantAccount, key, format string, args ...any) {
+	n := accountName(i, a.ID, key)
+	n.origin = v.origin[accountPath(i, key)]
+	v.found = append(v.found, n.fault(format, args...))
+}
+
+// sslModes are those that lib/pq knows (https://pkg.go.dev/github.com/lib/pq).
+var sslModes = []string{"disable", "allow", "prefer", "require", "verify-ca", "verify-full"}
+
+// database never quotes the URL, nor an error of parsing it: both may hold a
+// password.
+func (v *validator) database(d Database) {
+	const key = "database.url"
+	text := d.URL.Reveal()
+	if dir, ok := d.Embedded(); ok {
+		if dir == "" {
+			v.fault(key, "embedded:// names no directory: write one, such as embedded://./data")
+		}
+		return
+	}
+	if !strings.HasPrefix(text, "postgres://") && !strings.HasPrefix(text, "postgresql://") {
+		v.fault(key, "write embedded://DIR for a private Postgres or postgres://USER:PASSWORD@HOST/NAME?sslmode=verify-full")
+		return
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		v.fault(key, "this is no URL: percent-encode what is special in the password, and look at the host and port")
+		return
+	}
+	mode := u.Query().Get("sslmode")
+	if mode == "" {
+		v.fault(key, "it states no sslmode, and the driver's default differs between versions: append ?sslmode=verify-full, or ?sslmode=disable for a socket of this machine")
+	} else if !slices.Contains(sslModes, mode) {
+		v.fault(key, "its sslmode is unknown: write one of %s", strings.Join(sslModes, ", "))
+	}
+}
+
+func (v *validator) timing(t Timing) {
+	positive := map[string]time.Duration{"lease": t.Lease, "gateway_timeout": t.GatewayTimeout, "claim_ahead": t.ClaimAhead, "flush": t.Flush}
+	for _, key := range []string{"lease", "gateway_timeout", "claim_ahead", "flush"} {
+		if positive[key] <= 0 {
+			v.fault("timing."+key, "%s is not more than zero: write a duration such as 2s", positive[key])
+		}
+	}
+	for _, wait := range t.Replays {
+		if wait <= 0 {
+			v.fault("timing.replays", "%s is not more than zero: write durations such as 5s", wait)
+		}
+	}
+	// Subtraction, because the sum of two large durations could wrap round.
+	if t.Lease > 0 && t.GatewayTimeout > 0 && t.ClaimAhead > 0 && t.Lease-t.GatewayTimeout <= t.ClaimAhead {
+		v.fault("timing.lease", "%s does not exceed gateway_timeout + claim_ahead (%s + %s): a request could outlive its lease; make it longer", t.Lease, t.GatewayTimeout, t.ClaimAhead)
+	}
+}
+
+var accountID = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,80}$`)
+
+func (v *validator) account(i int, a MerchantAccount) {
+	fault := func(key, format string, args ...any) { v.accountFault(i, a, key, format, args...) }
+	if !accountID.MatchString(a.ID) {
+		fault("id", "%q is no account id: write 1 to 80 of A-Z a-z 0-9 _ . -", clip(a.ID))
+	}
+	if a.Gateway != GatewayAdyen {
+		fault("gateway", "%q is no gateway: write %s", clip(a.Gateway), GatewayAdyen)
+	}
+	if a.Environment != EnvironmentTest && a.Environment != EnvironmentLive {
+		fault("environment", "%q is no environment: write test or live", clip(a.Environment))
+	}
+	if text := baseURLFault(a); text != "" {
+		fault("base_url", "%s", text)
+	}
+	if text := returnURLFault(a.ReturnURL); text != "" {
+		fault("return_url", "%s", text)
+	}
+	if a.APIKey.IsEmpty() {
+		fault("api_key", "there is none: write env:NAME or file:PATH of where it is kept")
+	} else if strings.ContainsFunc(a.APIKey.Reveal(), notInHeader) {
+		fault("api_key", "it holds a blank or a character that no HTTP header may: look for a line too many")
+	}
+	if a.MaxInFlight < 1 || a.MaxInFlight > maxInFlight {
+		fault("max_in_flight", "%d is not from 1 to %d", a.MaxInFlight, maxInFlight)
+	}
+	if !(a.RatePerSecond >= 0 && a.RatePerSecond <= maxRate) {
+		fault("rate_per_second", "%g is not from 0 (no limit) to %d", a.RatePerSecond, maxRate)
+	}
+	if !accountID.MatchString(a.Region) {
+		fault("region", "%q is no region: write 1 to 80 of A-Z a-z 0-9 _ . -, or leave it out", clip(a.Region))
+	}
+}
+
+// More than these is a slip of the finger, not a wish.
+const (
+	maxInFlight = 65_536    // sockets of one machine
+	maxRate     = 1_000_000 // requests a second
+)
+
+func notInHeader(r rune) bool { return r <= ' ' || r >= 0x7f }
+
+// baseURLFault returns what is wrong with an account's base_url, "" if nothing.
+// The shapes of Adyen's own hosts are those of its API reference, "Live
+// endpoints": an account that is said to be a test account must not reach a live
+// one, because contauth charges test accounts with fewer guards.
+func baseURLFault(a MerchantAccount) string {
+	u, err := url.Parse(a.BaseURL)
+	switch {
+	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
+		return "write the gateway's address, such as https://checkout-test.adyen.com/v71"
+	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
+		return "write scheme, host and path alone, without user, query or fragment"
+	case a.Environment == EnvironmentLive && u.Scheme != "https":
+		return "a live account is reached by https only"
+	}
+	return adyenHostFault(a.Environment, strings.ToLower(u.Hostname()), u.Path)
+}
+
+var (
+	adyenVersion  = regexp.MustCompile(`/v[0-9]+$`)
+	adyenLiveHost = regexp.MustCompile(`(^|\.)adyenpayments\.com$|-live(-[a-z]+)?\.adyen\.com$`)
+	adyenTestHost = regexp.MustCompile(`-test\.adyen\.com$`)
+)
+
+func adyenHostFault(environment, host, path string) string {
+	live, test := adyenLiveHost.MatchString(host), adyenTestHost.MatchString(host)
+	switch {
+	case live && environment == EnvironmentTest:
+		return "this host is live and the account is said to be a test account: real cards would be charged"
+	case test && environment == EnvironmentLive:
+		return "this host is Adyen's test system and the account is said to be live"
+	case (live || test) && !adyenVersion.MatchString(path):
+		return "it must end with the version of the API, such as /v71"
+	case live && strings.Contains(host, "-checkout-live") && !strings.HasPrefix(path, "/checkout/"):
+		return "live addresses have one more segment, such as /checkout/v71"
+	}
+	return ""
+}
+
+// maxReturnURL is Adyen's limit for returnUrl from v72 on, in bytes.
+const maxReturnURL = 1024
+
+func returnURLFault(text string) string {
+	u, err := url.Parse(text)
+	if err != nil || u.Scheme == "" || u.Host == "" {
+		return "write an address of yours, such as https://example.com/: Adyen demands one although no shopper is present"
+	}
+	if len(text) > maxReturnURL {
+		return fmt.Sprintf("it has %d bytes, Adyen takes %d", len(text), maxReturnURL)
+	}
+	return ""
+}
