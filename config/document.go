@@ -60,7 +60,7 @@ func (d *document) notYAML(err error) error {
 			origin += ":" + line
 		}
 	}
-	return Faults{{Origin: origin, Text: "this is not YAML: look for a missing quotation mark, a tab, or a wrong indentation at or above this line"}}
+	return Faults{{Origin: origin, Text: "this is not YAML: look for a missing quotation mark, a tab, or a wrong indentation near this line"}}
 }
 
 func isNumber(text string) bool {
@@ -198,6 +198,9 @@ func (d *document) unknownKey(node *yaml.Node, section string, fields map[string
 
 func (d *document) fault(node *yaml.Node, path, format string, args ...any) {
 	n := name{key: display(path), origin: d.at(node)}
+	if slices.ContainsFunc(settings, func(s setting[Config]) bool { return s.key == path }) {
+		n.variable = variable(path)
+	}
 	d.faults = append(d.faults, n.fault(format, args...))
 }
 

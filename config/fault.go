@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -19,6 +20,10 @@ func (f Faults) Error() string {
 		return lines[0]
 	}
 	return fmt.Sprintf("%d faults in the configuration:\n  %s", len(f), strings.Join(lines, "\n  "))
+}
+
+func (f Faults) about(key string) bool {
+	return slices.ContainsFunc(f, func(fault Fault) bool { return fault.Key == key })
 }
 
 // A Fault is one thing to put right.

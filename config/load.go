@@ -41,12 +41,14 @@ func Load(sources Sources) (Config, error) {
 	}
 	c := l.config()
 	l.checkVariables()
-	if len(l.faults) > 0 {
-		// Rules between fields would complain again about what could not be read.
-		return Config{}, l.faults
+	for _, fault := range c.faults(l.origin) {
+		// What could not be read is told once, not again as missing.
+		if !l.faults.about(fault.Key) {
+			l.faults = append(l.faults, fault)
+		}
 	}
-	if faults := c.faults(l.origin); len(faults) > 0 {
-		return Config{}, faults
+	if len(l.faults) > 0 {
+		return Config{}, l.faults
 	}
 	return c, nil
 }

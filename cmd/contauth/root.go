@@ -30,8 +30,9 @@ type env struct {
 	stdin          io.Reader
 	stdout, stderr io.Writer
 	lookup         func(string) (string, bool)
+	environ        func() []string
 
-	configPath string // --config
+	configPath string // --config; "" = ./contauth.yaml, which need not exist
 	json       bool   // --json
 	actor      string // --actor; who is asking, for the audit table
 	verbose    bool   // --verbose
@@ -87,12 +88,12 @@ func newRootCommand(e *env) *cobra.Command {
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	flags := root.PersistentFlags()
-	flags.StringVar(&e.configPath, "config", "contauth.yaml", "configuration `FILE`")
+	flags.StringVar(&e.configPath, "config", "", "configuration `FILE` (default \"contauth.yaml\")")
 	flags.BoolVar(&e.json, "json", false, "print JSON for programs instead of text for people")
 	flags.StringVar(&e.actor, "actor", osUser(), "`NAME` of the person or program who asks, kept in the audit table")
 	flags.BoolVar(&e.verbose, "verbose", false, "log what happens inside, on standard error")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
-	root.AddCommand()
+	root.AddCommand(newConfigCommand(e))
 	return root
 }
 

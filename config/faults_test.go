@@ -1,0 +1,319 @@
+package config_test
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/contauth/contauth/config"
+	"github.com/contauth/contauth/internal/secret"
+)
+
+// with is the file of one account with one line of it replaced.
+func with(key, value string) string {
+	var lines []string
+	for line := range strings.Lines("merchant_accounts:" + account) {
+		if strings.HasPrefix(strings.TrimLeft(line, " -"), key+":") {
+			line = line[:strings.Index(line, key)] + key + ": " + value + "\n"
+		}
+		lines = append(lines, line)
+	}
+	return strings.Join(lines, "")
+}
+
+func TestLoad_faults(t *testing.T) {
+	tests := []struct {
+		name string
+		file string
+		env  map[string]string
+		want []string // whole lines, in order
+	}{
+		{
+			"a misspelt section is named with its line and its neighbour",
+			"\ndatabse: {url: x}", nil,
+			[]string{`contauth.yaml:2: unknown key "databse": did you mean database?`},
+		},
+		{
+			"a misspelt key is named with its section",
+			"timing:\n  lease: 90s\n  gateway_timout: 5s", nil,
+			[]string{`contauth.yaml:3: timing: unknown key "gateway_timout": did you mean gateway_timeout?`},
+		},
+		{
+			"a key like no other is answered with those that exist",
+			"timing: {colour: red}", nil,
+			[]string{`contauth.yaml:1: timing: unknown key "colour": known here are claim_ahead, flush, gateway_timeout, lease, replays`},
+		},
+		{
+			"a key in an account is named with the account's place",
+			"merchant_accounts:" + account + "    max_in_flght: 3\n", nil,
+			[]string{`contauth.yaml:8: merchant_accounts[0]: unknown key "max_in_flght": did you mean max_in_flight?`},
+		},
+		{
+			"a key with dots", "timing.lease: 90s", nil,
+			[]string{`contauth.yaml:1: unknown key "timing.lease": keys stand inside each other, they are not written with dots`},
+		},
+		{
+			"a key twice", "timing:\n  lease: 90s\n  lease: 91s", nil,
+			[]string{`contauth.yaml:3: timing.lease (CONTAUTH_TIMING_LEASE): this key stands in line 2 already: keep one of the two`},
+		},
+		{
+			"a list where a value belongs", "timing: {lease: [90s]}", nil,
+			[]string{`contauth.yaml:1: timing.lease (CONTAUTH_TIMING_LEASE): here belongs one value, not a list or a section`},
+		},
+		{
+			"a value where a section belongs", "timing: 90s", nil,
+			[]string{`contauth.yaml:1: timing: here belong the keys claim_ahead, flush, gateway_timeout, lease, replays`},
+		},
+		{
+			"a section where a list belongs", "merchant_accounts: {id: x}", nil,
+			[]string{`contauth.yaml:1: merchant_accounts: here belongs a list: begin each item with a dash`},
+		},
+		{
+			"a list in a list", "timing: {replays: [[5s]]}", nil,
+			[]string{`contauth.yaml:1: timing.replays (CONTAUTH_TIMING_REPLAYS): here belong single values, not lists or sections`},
+		},
+		{
+			"an alias", "timing: {lease: &a 90s, gateway_timeout: *a}", nil,
+			[]string{`contauth.yaml:1: timing.gateway_timeout (CONTAUTH_TIMING_GATEWAY_TIMEOUT): aliases (*a) are not read: write the value out`},
+		},
+		{
+			"two documents", "timing: {lease: 90s}\n---\ntiming: {lease: 91s}", nil,
+			[]string{`contauth.yaml: the file holds a second YAML document: remove the line --- and what follows`},
+		},
+		{
+			"no YAML", "timing: {lease: 90s\ndatabase: {}", nil,
+			[]string{`contauth.yaml:1: this is not YAML: look for a missing quotation mark, a tab, or a wrong indentation near this line`},
+		},
+		{
+			"a duration without a unit", "timing: {lease: 90}", nil,
+			[]string{`contauth.yaml:1: timing.lease (CONTAUTH_TIMING_LEASE): "90" is no duration: write a number and a unit, such as 90s, 250ms or 2m`},
+		},
+		{
+			"a wait that is none", "timing: {replays: [5s, 0s]}", nil,
+			[]string{`contauth.yaml:1: timing.replays (CONTAUTH_TIMING_REPLAYS): 0s is not more than zero: write durations such as 5s`},
+		},
+		{
+			"a flush of nothing", "timing: {flush: -1s}", nil,
+			[]string{`contauth.yaml:1: timing.flush (CONTAUTH_TIMING_FLUSH): -1s is not more than zero: write a duration such as 2s`},
+		},
+		{
+			"a lease as long as what happens in it", "timing: {lease: 62s}", nil,
+			[]string{`contauth.yaml:1: timing.lease (CONTAUTH_TIMING_LEASE): 1m2s does not exceed gateway_timeout + claim_ahead (1m0s + 2s): a request could outlive its lease; make it longer`},
+		},
+		{
+			"durations whose sum wraps round", "timing: {lease: 90s, gateway_timeout: 2562047h, claim_ahead: 2562047h}", nil,
+			[]string{`contauth.yaml:1: timing.lease (CONTAUTH_TIMING_LEASE): 1m30s does not exceed gateway_timeout + claim_ahead (2562047h0m0s + 2562047h0m0s): a request could outlive its lease; make it longer`},
+		},
+		{
+			"Postgres without sslmode",
+			"", map[string]string{"CONTAUTH_DATABASE_URL": "postgres://u:hush@db/contauth"},
+			[]string{`environment: database.url (CONTAUTH_DATABASE_URL): it states no sslmode, and the driver's default differs between versions: append ?sslmode=verify-full, or ?sslmode=disable for a socket of this machine`},
+		},
+		{
+			"Postgres with an sslmode that does not exist",
+			"database: {url: 'postgres://db/contauth?sslmode=on'}", nil,
+			[]string{`contauth.yaml:1: database.url (CONTAUTH_DATABASE_URL): its sslmode is unknown: write one of disable, allow, prefer, require, verify-ca, verify-full`},
+		},
+		{
+			"a database of another make", "database: {url: 'mysql://db/contauth'}", nil,
+			[]string{`contauth.yaml:1: database.url (CONTAUTH_DATABASE_URL): write embedded://DIR for a private Postgres or postgres://USER:PASSWORD@HOST/NAME?sslmode=verify-full`},
+		},
+		{
+			"a database URL that cannot be read is not repeated",
+			"database: {url: 'postgres://u:hu%sh@db/contauth'}", nil,
+			[]string{`contauth.yaml:1: database.url (CONTAUTH_DATABASE_URL): this is no URL: percent-encode what is special in the password, and look at the host and port`},
+		},
+		{
+			"a private Postgres without a directory", "database: {url: 'embedded://'}", nil,
+			[]string{`contauth.yaml:1: database.url (CONTAUTH_DATABASE_URL): embedded:// names no directory: write one, such as embedded://./data`},
+		},
+		{
+			"an account id with a blank", with("id", "Demo EU"), nil,
+			[]string{`contauth.yaml:2: merchant_accounts[0].id: "Demo EU" is no account id: write 1 to 80 of A-Z a-z 0-9 _ . -`},
+		},
+		{
+			"an account id of 81 characters", with("id", strings.Repeat("x", 81)), nil,
+			[]string{`contauth.yaml:2: merchant_accounts[0].id: "` + strings.Repeat("x", 60) + `…" is no account id: write 1 to 80 of A-Z a-z 0-9 _ . -`},
+		},
+		{
+			"an unknown gateway", with("gateway", "stripe"), nil,
+			[]string{`contauth.yaml:3: merchant_accounts[0].gateway (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_GATEWAY): "stripe" is no gateway: write adyen`},
+		},
+		{
+			"an unknown environment", with("environment", "prod"), nil,
+			[]string{`contauth.yaml:4: merchant_accounts[0].environment (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_ENVIRONMENT): "prod" is no environment: write test or live`},
+		},
+		{
+			"a live account over http", with("environment", "live"), nil,
+			[]string{`contauth.yaml:5: merchant_accounts[0].base_url (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_BASE_URL): a live account is reached by https only`},
+		},
+		{
+			"a test account at a live host", with("base_url", "https://0123456789abcdef-Demo-checkout-live.adyenpayments.com/checkout/v71"), nil,
+			[]string{`contauth.yaml:5: merchant_accounts[0].base_url (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_BASE_URL): this host is live and the account is said to be a test account: real cards would be charged`},
+		},
+		{
+			"an Adyen address without a version", with("base_url", "https://checkout-test.adyen.com"), nil,
+			[]string{`contauth.yaml:5: merchant_accounts[0].base_url (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_BASE_URL): it must end with the version of the API, such as /v71`},
+		},
+		{
+			"a base_url with a password", with("base_url", "https://u:hush@gateway.example/v71"), nil,
+			[]string{`contauth.yaml:5: merchant_accounts[0].base_url (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_BASE_URL): write scheme, host and path alone, without user, query or fragment`},
+		},
+		{
+			"a base_url without a scheme", with("base_url", "checkout-test.adyen.com/v71"), nil,
+			[]string{`contauth.yaml:5: merchant_accounts[0].base_url (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_BASE_URL): write the gateway's address, such as https://checkout-test.adyen.com/v71`},
+		},
+		{
+			"no return_url", with("return_url", ""), nil,
+			[]string{`merchant_accounts[0].return_url (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_RETURN_URL): write an address of yours, such as https://example.com/: Adyen demands one although no shopper is present`},
+		},
+		{
+			"a return_url longer than Adyen takes", with("return_url", "https://example.com/"+strings.Repeat("x", 1005)), nil,
+			[]string{`contauth.yaml:6: merchant_accounts[0].return_url (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_RETURN_URL): it has 1025 bytes, Adyen takes 1024`},
+		},
+		{
+			"no API key", with("api_key", ""), nil,
+			[]string{`merchant_accounts[0].api_key (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_API_KEY): there is none: write env:NAME or file:PATH of where it is kept`},
+		},
+		{
+			"an API key that is nowhere", with("api_key", "env:NOT_SET"), nil,
+			[]string{`contauth.yaml:7: merchant_accounts[0].api_key (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_API_KEY): the variable NOT_SET is not set: set it to the secret`},
+		},
+		{
+			"an API key in a file that is not there", with("api_key", "file:/run/key"), nil,
+			[]string{`contauth.yaml:7: merchant_accounts[0].api_key (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_API_KEY): cannot read the file "/run/key": file does not exist`},
+		},
+		{
+			"an API key of two lines", with("api_key", `"hush\nhush"`), nil,
+			[]string{`contauth.yaml:7: merchant_accounts[0].api_key (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_API_KEY): it holds a blank or a character that no HTTP header may: look for a line too many`},
+		},
+		{
+			"no request at a time", "merchant_accounts:" + account + "    max_in_flight: 0\n", nil,
+			[]string{`contauth.yaml:8: merchant_accounts[0].max_in_flight (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_MAX_IN_FLIGHT): 0 is not from 1 to 65536`},
+		},
+		{
+			"half a request at a time", "merchant_accounts:" + account + "    max_in_flight: 1.5\n", nil,
+			[]string{`contauth.yaml:8: merchant_accounts[0].max_in_flight (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_MAX_IN_FLIGHT): "1.5" is no whole number: write one such as 64`},
+		},
+		{
+			"a rate that is no number", "merchant_accounts:" + account + "    rate_per_second: NaN\n", nil,
+			[]string{`contauth.yaml:8: merchant_accounts[0].rate_per_second (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_RATE_PER_SECOND): "NaN" is no number: write one such as 25 or 0.5, or 0 for no limit`},
+		},
+		{
+			"a rate below zero", "merchant_accounts:" + account + "    rate_per_second: -1\n", nil,
+			[]string{`contauth.yaml:8: merchant_accounts[0].rate_per_second (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_RATE_PER_SECOND): -1 is not from 0 (no limit) to 1000000`},
+		},
+		{
+			"a region with a slash", "merchant_accounts:" + account + "    region: a/b\n", nil,
+			[]string{`contauth.yaml:8: merchant_accounts[0].region (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_REGION): "a/b" is no region: write 1 to 80 of A-Z a-z 0-9 _ . -, or leave it out`},
+		},
+		{
+			"two accounts with one id", "merchant_accounts:" + account + account, nil,
+			[]string{`contauth.yaml:9: merchant_accounts[1].id: "DemoEU" is the id of merchant_accounts[0] too: every account needs its own`},
+		},
+		{
+			"two accounts with one variable",
+			"merchant_accounts:" + account + strings.Replace(account, "DemoEU", "demoeu", 1),
+			map[string]string{"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_REGION": "AU"},
+			[]string{`merchant_accounts[1].region (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_REGION): the accounts "DemoEU" and "demoeu" share this variable: set region in the file for both`},
+		},
+		{
+			"a misspelt variable", "", map[string]string{"CONTAUTH_DATABSE_URL": "embedded://x"},
+			[]string{`environment: CONTAUTH_DATABSE_URL: no setting has this variable: did you mean CONTAUTH_DATABASE_URL?`},
+		},
+		{
+			"a variable of an account that the file does not name", "",
+			map[string]string{"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_API_KEY": "hush"},
+			[]string{`environment: CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_API_KEY: no setting has this variable`},
+		},
+		{
+			"a secret and its file at once", "",
+			map[string]string{"CONTAUTH_DATABASE_URL": "embedded://x", "CONTAUTH_DATABASE_URL_FILE": "embedded"},
+			[]string{`database.url (CONTAUTH_DATABASE_URL): CONTAUTH_DATABASE_URL_FILE is set as well: keep one of the two`},
+		},
+		{
+			"an empty file of a secret", "", map[string]string{"CONTAUTH_DATABASE_URL_FILE": "empty"},
+			[]string{`environment: database.url (CONTAUTH_DATABASE_URL): the file "empty" is empty: write the secret into it`},
+		},
+		{
+			"a file too large for a secret", "", map[string]string{"CONTAUTH_DATABASE_URL_FILE": "large"},
+			[]string{`environment: database.url (CONTAUTH_DATABASE_URL): the file "large" has 70000 bytes, which is no secret`},
+		},
+		{
+			"everything at once, each once",
+			"databse: {}\ntiming: {lease: soon}\n" + with("base_url", "x"), map[string]string{"CONTAUTH_TIMING_LESE": "1s"},
+			[]string{
+				`contauth.yaml:1: unknown key "databse": did you mean database?`,
+				`contauth.yaml:2: timing.lease (CONTAUTH_TIMING_LEASE): "soon" is no duration: write a number and a unit, such as 90s, 250ms or 2m`,
+				`environment: CONTAUTH_TIMING_LESE: no setting has this variable: did you mean CONTAUTH_TIMING_LEASE?`,
+				`contauth.yaml:7: merchant_accounts[0].base_url (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_BASE_URL): write the gateway's address, such as https://checkout-test.adyen.com/v71`,
+			},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			w := world{file: tt.file, env: map[string]string{"ADYEN_API_KEY": "hush"}, files: map[string]string{
+				"embedded": "embedded://x", "empty": "\n", "large": strings.Repeat("x", 70_000),
+			}}
+			for name, value := range tt.env {
+				w.env[name] = value
+			}
+			_, err := config.Load(w.sources())
+			var faults config.Faults
+			if !errors.As(err, &faults) {
+				t.Fatalf("got error %v, want Faults", err)
+			}
+			var got []string
+			for _, fault := range faults {
+				got = append(got, fault.String())
+			}
+			if diff := cmp.Diff(tt.want, got); diff != "" {
+				t.Errorf("faults (-want +got):\n%s", diff)
+			}
+			if strings.Contains(err.Error(), "hush") {
+				t.Errorf("the error shows a secret: %v", err)
+			}
+		})
+	}
+}
+
+func TestFaults_Error(t *testing.T) {
+	one := config.Fault{Key: "timing.lease", Variable: "CONTAUTH_TIMING_LEASE", Text: "too short"}
+	other := config.Fault{Origin: "contauth.yaml:3", Text: "line\nfeed \x1b[31m"}
+	if got, want := (config.Faults{one}).Error(), "timing.lease (CONTAUTH_TIMING_LEASE): too short"; got != want {
+		t.Errorf("one fault: got %q, want %q", got, want)
+	}
+	want := "2 faults in the configuration:\n  timing.lease (CONTAUTH_TIMING_LEASE): too short\n  contauth.yaml:3: line feed  [31m"
+	if got := (config.Faults{one, other}).Error(); got != want {
+		t.Errorf("two faults: got %q, want %q", got, want)
+	}
+}
+
+// Validate serves those who build a Config in Go, such as the demo.
+func TestConfig_Validate(t *testing.T) {
+	c := config.Default()
+	c.MerchantAccounts = []config.MerchantAccount{{
+		ID: "Live", Gateway: config.GatewayAdyen, Environment: config.EnvironmentLive,
+		BaseURL:   "https://0123456789abcdef-Demo-checkout-live.adyenpayments.com/checkout/v71",
+		ReturnURL: "https://example.com/", APIKey: secret.New("key"), MaxInFlight: 1, Region: "default",
+	}}
+	if err := c.Validate(); err != nil {
+		t.Errorf("a live account with Adyen's own address: %v", err)
+	}
+	tests := []struct {
+		name, baseURL, want string
+	}{
+		{"the live segment is missing", "https://0123456789abcdef-Demo-checkout-live.adyenpayments.com/v71", "live addresses have one more segment"},
+		{"a test host", "https://checkout-test.adyen.com/v71", "Adyen's test system"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			c.MerchantAccounts[0].BaseURL = tt.baseURL
+			if err := c.Validate(); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got error %v, want one with %q", err, tt.want)
+			}
+		})
+	}
+}

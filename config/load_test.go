@@ -1,0 +1,310 @@
+package config_test
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/contauth/contauth/config"
+	"github.com/contauth/contauth/internal/secret"
+)
+
+// account is the smallest account that is right, as an item of a list.
+const account = `
+  - id: DemoEU
+    gateway: adyen
+    environment: test
+    base_url: http://127.0.0.1:8090/adyen/v71
+    return_url: https://example.invalid/
+    api_key: env:ADYEN_API_KEY
+`
+
+// world is an environment and a file system for one Load.
+type world struct {
+	file  string            // content of contauth.yaml
+	env   map[string]string // variables
+	files map[string]string // other files, by path
+}
+
+func (w world) sources() config.Sources {
+	return config.Sources{
+		File: "contauth.yaml",
+		Lookup: func(name string) (string, bool) {
+			value, ok := w.env[name]
+			return value, ok
+		},
+		Environ: func() []string {
+			var all []string
+			for name, value := range w.env {
+				all = append(all, name+"="+value)
+			}
+			return all
+		},
+		ReadFile: func(path string) ([]byte, error) {
+			if path == "contauth.yaml" {
+				return []byte(w.file), nil
+			}
+			content, ok := w.files[path]
+			if !ok {
+				return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrNotExist}
+			}
+			return []byte(content), nil
+		},
+	}
+}
+
+// revealing compares secrets by what they hold; cmp refuses to look otherwise.
+var revealing = cmp.Transformer("Reveal", secret.String.Reveal)
+
+func TestLoad(t *testing.T) {
+	demo := config.MerchantAccount{
+		ID: "DemoEU", Gateway: "adyen", Environment: "test",
+		BaseURL: "http://127.0.0.1:8090/adyen/v71", ReturnURL: "https://example.invalid/",
+		APIKey: secret.New("key"), MaxInFlight: 64, Region: "default",
+	}
+	key := map[string]string{"ADYEN_API_KEY": "key"}
+	tests := []struct {
+		name  string
+		world world
+		want  func(*config.Config)
+	}{
+		{"an empty file gives the defaults", world{}, func(*config.Config) {}},
+		{"a file of comments gives the defaults", world{file: "# nothing yet\n"}, func(*config.Config) {}},
+		{"a key with nothing behind it keeps its default", world{file: "database:\ntiming: {lease: }\n"}, func(*config.Config) {}},
+		{
+			"the file wins over the default",
+			world{file: "timing: {lease: 3s, gateway_timeout: 2s, claim_ahead: 500ms, replays: [1s, 2s], flush: 5ms}"},
+			func(c *config.Config) {
+				c.Timing = config.Timing{
+					Lease: 3 * time.Second, GatewayTimeout: 2 * time.Second, ClaimAhead: 500 * time.Millisecond,
+					Replays: []time.Duration{time.Second, 2 * time.Second}, Flush: 5 * time.Millisecond,
+				}
+			},
+		},
+		{
+			"a variable wins over the file",
+			world{file: "timing: {lease: 100s}", env: map[string]string{"CONTAUTH_TIMING_LEASE": "120s"}},
+			func(c *config.Config) { c.Timing.Lease = 2 * time.Minute },
+		},
+		{
+			"a list in a variable has commas",
+			world{env: map[string]string{"CONTAUTH_TIMING_REPLAYS": "1s, 2m"}},
+			func(c *config.Config) { c.Timing.Replays = []time.Duration{time.Second, 2 * time.Minute} },
+		},
+		{
+			"an empty list of replays means none",
+			world{file: "timing: {replays: []}"},
+			func(c *config.Config) { c.Timing.Replays = nil },
+		},
+		{
+			"an account takes the defaults it does not mention",
+			world{file: "merchant_accounts:" + account, env: key},
+			func(c *config.Config) { c.MerchantAccounts = []config.MerchantAccount{demo} },
+		},
+		{
+			"the ids of accounts stay the text that was written",
+			world{file: "merchant_accounts:" + strings.Replace(account, "DemoEU", "0012", 1), env: key},
+			func(c *config.Config) {
+				a := demo
+				a.ID = "0012"
+				c.MerchantAccounts = []config.MerchantAccount{a}
+			},
+		},
+		{
+			"a slash at the end of a base_url is dropped, since adapters append paths",
+			world{file: "merchant_accounts:" + strings.Replace(account, "/v71", "/v71/", 1), env: key},
+			func(c *config.Config) { c.MerchantAccounts = []config.MerchantAccount{demo} },
+		},
+		{
+			"a variable changes the account whose id it carries",
+			world{
+				file: "merchant_accounts:" + account + strings.Replace(account, "DemoEU", "Demo-US.2", 1),
+				env:  map[string]string{"ADYEN_API_KEY": "key", "CONTAUTH_MERCHANT_ACCOUNTS_DEMO_US_2_MAX_IN_FLIGHT": "7"},
+			},
+			func(c *config.Config) {
+				other := demo
+				other.ID, other.MaxInFlight = "Demo-US.2", 7
+				c.MerchantAccounts = []config.MerchantAccount{demo, other}
+			},
+		},
+		{
+			"a secret may stand in a file, and the line end of an editor is no part of it",
+			world{file: `database: {url: "file:/run/url"}`, files: map[string]string{"/run/url": "embedded:///var/lib/contauth\r\n"}},
+			func(c *config.Config) { c.Database.URL = secret.New("embedded:///var/lib/contauth") },
+		},
+		{
+			"a variable with _FILE names the file of a secret",
+			world{env: map[string]string{"CONTAUTH_DATABASE_URL_FILE": "url"}, files: map[string]string{"url": "embedded://x"}},
+			func(c *config.Config) { c.Database.URL = secret.New("embedded://x") },
+		},
+		{
+			"a variable of a secret may refer too",
+			world{env: map[string]string{"CONTAUTH_DATABASE_URL": "env:CONTAUTH_THE_URL", "CONTAUTH_THE_URL": "embedded://x"}},
+			func(c *config.Config) { c.Database.URL = secret.New("embedded://x") },
+		},
+		{
+			"variables of Kubernetes services are none of ours",
+			world{env: map[string]string{"CONTAUTH_SERVICE_HOST": "10.0.0.1", "CONTAUTH_DATABASE_PORT_5432_TCP": "tcp://10.0.0.2:5432", "CONTAUTH_TEST_DATABASE_URL": "x"}},
+			func(*config.Config) {},
+		},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, err := config.Load(tt.world.sources())
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := config.Default()
+			tt.want(&want)
+			if diff := cmp.Diff(want, got, revealing); diff != "" {
+				t.Errorf("Load (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestDefault(t *testing.T) {
+	want := config.Config{
+		Database: config.Database{URL: secret.New("embedded://./data")},
+		Timing: config.Timing{
+			Lease: 90 * time.Second, GatewayTimeout: 60 * time.Second, ClaimAhead: 2 * time.Second,
+			Replays: []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute}, Flush: 10 * time.Millisecond,
+		},
+	}
+	if diff := cmp.Diff(want, config.Default(), revealing); diff != "" {
+		t.Errorf("Default (-want +got):\n%s", diff)
+	}
+	if err := config.Default().Validate(); err != nil {
+		t.Errorf("the defaults are not valid: %v", err)
+	}
+}
+
+// Every field must be reachable from the file and from the environment: a field
+// that somebody adds without a row in the tables fails here.
+func TestLoad_everyFieldHasASetting(t *testing.T) {
+	w := world{
+		file: "merchant_accounts:" + account,
+		env: map[string]string{
+			"ADYEN_API_KEY":                   "key",
+			"CONTAUTH_DATABASE_URL":           "embedded://elsewhere",
+			"CONTAUTH_TIMING_LEASE":           "91s",
+			"CONTAUTH_TIMING_GATEWAY_TIMEOUT": "61s",
+			"CONTAUTH_TIMING_CLAIM_AHEAD":     "3s",
+			"CONTAUTH_TIMING_REPLAYS":         "1s",
+			"CONTAUTH_TIMING_FLUSH":           "11ms",
+
+			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_GATEWAY":         "adyen",
+			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_ENVIRONMENT":     "live",
+			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_BASE_URL":        "https://gateway.example/v72",
+			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_RETURN_URL":      "https://example.com/",
+			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_API_KEY":         "other",
+			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_MAX_IN_FLIGHT":   "65",
+			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_RATE_PER_SECOND": "2.5",
+			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_REGION":          "AU",
+		},
+	}
+	got, err := config.Load(w.sources())
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := config.Default()
+	before.MerchantAccounts = []config.MerchantAccount{{MaxInFlight: 64, Region: "default", Environment: "test"}}
+	unchanged(t, "Config", reflect.ValueOf(before), reflect.ValueOf(got))
+}
+
+// unchanged reports every field below a and b that is the same in both.
+func unchanged(t *testing.T, path string, a, b reflect.Value) {
+	t.Helper()
+	switch {
+	case a.Type() == reflect.TypeFor[secret.String]():
+		if a.Interface().(secret.String).Reveal() == b.Interface().(secret.String).Reveal() {
+			t.Errorf("%s: no variable changed it", path)
+		}
+	case a.Kind() == reflect.Struct:
+		for i := range a.NumField() {
+			unchanged(t, path+"."+a.Type().Field(i).Name, a.Field(i), b.Field(i))
+		}
+	case a.Kind() == reflect.Slice && a.Type().Elem().Kind() == reflect.Struct:
+		unchanged(t, path+"[0]", a.Index(0), b.Index(0))
+	default:
+		if reflect.DeepEqual(a.Interface(), b.Interface()) {
+			t.Errorf("%s: no variable changed it", path)
+		}
+	}
+}
+
+func TestLoad_missingFile(t *testing.T) {
+	sources := config.Sources{File: "contauth.yaml"}
+	got, err := config.Load(sources)
+	if err != nil {
+		t.Errorf("the default file need not exist: %v", err)
+	}
+	if diff := cmp.Diff(config.Default(), got, revealing); diff != "" {
+		t.Errorf("Load (-want +got):\n%s", diff)
+	}
+
+	sources.FileRequired = true
+	if _, err := config.Load(sources); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "contauth.yaml") {
+		t.Errorf("a file that was named: got error %v, want one that names it", err)
+	}
+}
+
+// An unreadable file is not a missing one: with the defaults in its place
+// contauth would work on another database.
+func TestLoad_unreadableFile(t *testing.T) {
+	_, err := config.Load(config.Sources{
+		File: "contauth.yaml",
+		ReadFile: func(path string) ([]byte, error) {
+			return nil, &fs.PathError{Op: "open", Path: path, Err: fs.ErrPermission}
+		},
+	})
+	if !errors.Is(err, fs.ErrPermission) {
+		t.Errorf("got error %v, want %v", err, fs.ErrPermission)
+	}
+}
+
+func TestLoad_hugeFile(t *testing.T) {
+	w := world{file: strings.Repeat("#", 2<<20)}
+	if _, err := config.Load(w.sources()); err == nil || !strings.Contains(err.Error(), "2097152 bytes") {
+		t.Errorf("got error %v, want one that tells the size", err)
+	}
+}
+
+func TestSystem(t *testing.T) {
+	t.Setenv("CONTAUTH_TIMING_LEASE", "77s")
+	path := t.TempDir() + "/c.yaml"
+	if err := os.WriteFile(path, []byte("timing: {claim_ahead: 4s}"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	c, err := config.Load(config.System(path, true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := fmt.Sprint(c.Timing.Lease, c.Timing.ClaimAhead), "1m17s 4s"; got != want {
+		t.Errorf("lease and claim_ahead = %s, want %s", got, want)
+	}
+}
+
+func TestDatabase_Embedded(t *testing.T) {
+	tests := []struct {
+		url, dir string
+		ok       bool
+	}{
+		{"embedded://./data", "./data", true},
+		{"embedded:///var/lib/contauth", "/var/lib/contauth", true},
+		{"postgres://localhost/contauth?sslmode=disable", "", false},
+	}
+	for _, tt := range tests {
+		dir, ok := config.Database{URL: secret.New(tt.url)}.Embedded()
+		if ok != tt.ok || (ok && dir != tt.dir) {
+			t.Errorf("%s: Embedded = %q, %t, want %q, %t", tt.url, dir, ok, tt.dir, tt.ok)
+		}
+	}
+}
