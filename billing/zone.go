@@ -2,6 +2,8 @@ package billing
 
 import (
 	"fmt"
+	"math"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -11,8 +13,30 @@ import (
 // IANA time zone database; LoadZone makes it. The zero Zone is no zone and
 // answers nothing.
 type Zone struct {
-	location *time.Location
+	*rules // shared by all Zones of a name, so that == compares names
 }
+
+// rules is what a zone's name stands for.
+type rules struct {
+	name     string
+	location *time.Location
+	known    []stretch // without a hole from knownFrom to knownUntil
+}
+
+// A stretch is a time in which the offset from UTC does not change. It lasts from
+// the end of the stretch before it to before its own end.
+type stretch struct {
+	end    int64 // Unix time
+	offset int64 // seconds east of UTC
+}
+
+// The stretches of these times are worked out once a zone, since nearly all
+// charges are due in them; package time would interpret the zone's rule for the
+// future again for each of them. Unix times of 1970-01-01 and 2100-01-01.
+const (
+	knownFrom  int64 = 0
+	knownUntil int64 = 4102444800
+)
 
 // zones holds every Zone that was loaded, by name. It cannot outgrow the
 // database: unknown names are not kept.
@@ -32,8 +56,22 @@ func LoadZone(name string) (Zone, error) {
 	if err != nil {
 		return Zone{}, unknownZone(name)
 	}
-	zone, _ := zones.LoadOrStore(name, Zone{location})
+	zone, _ := zones.LoadOrStore(name, newZone(name, location))
 	return zone.(Zone), nil
+}
+
+func newZone(name string, location *time.Location) Zone {
+	r := &rules{name: name, location: location}
+	for at := knownFrom; at < knownUntil; {
+		next := r.lookUp(at)
+		at = next.end
+		if last := len(r.known) - 1; last >= 0 && r.known[last].offset == next.offset {
+			r.known[last].end = next.end // only the zone's abbreviation changed, or the year
+			continue
+		}
+		r.known = append(r.known, next)
+	}
+	return Zone{r}
 }
 
 // isPlace refuses names that time.LoadLocation would take: the machine's own
@@ -67,17 +105,17 @@ func notInZoneName(r rune) bool {
 
 // String returns the IANA name.
 func (z Zone) String() string {
-	if z.location == nil {
+	if z.IsZero() {
 		return ""
 	}
-	return z.location.String()
+	return z.name
 }
 
 // IsZero reports whether z is no zone.
-func (z Zone) IsZero() bool { return z.location == nil }
+func (z Zone) IsZero() bool { return z.rules == nil }
 
-// Equal reports whether z and o have the same name.
-func (z Zone) Equal(o Zone) bool { return z.String() == o.String() }
+// Equal reports whether z and o have the same name, as == does.
+func (z Zone) Equal(o Zone) bool { return z == o }
 
 // Date returns the date that people in the zone write at an instant.
 func (z Zone) Date(instant time.Time) LocalDate { return LocalDateOf(instant.In(z.location)) }
@@ -118,23 +156,55 @@ const widestOffset = 26 * 60 * 60
 // find returns the Unix time of the first instant at which clocks show wall, or
 // of the end of the gap that wall lies in, and that gap.
 //
-// It walks the stretches of time between two transitions, forward from one that
-// is certainly too early. The first stretch that does not end before wall is
-// shown contains the answer, or begins with it.
+// It walks the zone's stretches, forward from one that is certainly too early.
+// The first that does not end before wall is shown contains the answer, or begins
+// with it.
 func (z Zone) find(wall int64) (instant int64, missing gap) {
-	at := time.Unix(wall-widestOffset, 0).In(z.location)
-	before := 0 // the offset in the stretch before at
+	start := wall - widestOffset
+	before := int64(0) // the offset in the stretch before start
 	for {
-		_, offset := at.Zone()
-		_, end := at.ZoneBounds()
-		instant, start := wall-int64(offset), at.Unix()
-		switch {
-		case !end.IsZero() && instant >= end.Unix():
-			at, before = end, offset
+		s := z.stretchAt(start)
+		switch instant := wall - s.offset; {
+		case instant >= s.end:
+			start, before = s.end, s.offset
 		case instant < start: // only after a step: the first stretch began too early
-			return start, gap{start + int64(before), start + int64(offset)}
+			return start, gap{start + before, start + s.offset}
 		default:
 			return instant, gap{}
 		}
 	}
+}
+
+// stretchAt returns the stretch that a Unix time lies in.
+func (r *rules) stretchAt(at int64) stretch {
+	last := len(r.known) - 1
+	if at < knownFrom || at >= r.known[last].end {
+		return r.lookUp(at)
+	}
+	i, _ := slices.BinarySearchFunc(r.known, at, func(s stretch, at int64) int {
+		if s.end <= at {
+			return -1
+		}
+		return +1
+	})
+	return r.known[i]
+}
+
+// lookUp asks package time for the stretch that a Unix time lies in. The end is
+// that of the stretch or earlier, but always after at.
+func (r *rules) lookUp(at int64) stretch {
+	t := time.Unix(at, 0).In(r.location)
+	_, offset := t.Zone()
+	_, bound := t.ZoneBounds()
+	end := bound.Unix()
+	switch {
+	case bound.IsZero():
+		end = math.MaxInt64
+	case end <= at:
+		// Package time takes every year for one of 365 days where it applies the
+		// zone's rule for the future, so on the last day of a leap year the bound
+		// is in the past (golang.org/issue/81583). That day is a safe step.
+		end = at - at%secondsPerDay + secondsPerDay
+	}
+	return stretch{end, int64(offset)}
 }
