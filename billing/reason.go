@@ -37,6 +37,7 @@ const (
 	ReasonRunAborted         Reason = "run_aborted"
 	ReasonOverCap            Reason = "over_cap"
 	ReasonNothingDue         Reason = "nothing_due"
+	ReasonCalendarInvalid    Reason = "calendar_invalid"
 
 	// Decided by a person.
 	ReasonHeldByPerson          Reason = "held_by_person"
@@ -77,6 +78,7 @@ var reasonSentences = map[Reason]string{
 	ReasonGatewayUnavailable: "the gateway could not be reached or asked us to stay away",
 	ReasonRunAborted:         "a person ended the run",
 	ReasonOverCap:            "a cap of the run was reached",
+	ReasonCalendarInvalid:    "its dates cannot be computed, such as for a time zone that this machine does not know",
 	ReasonNothingDue:         "the amount is zero: nothing to charge",
 
 	ReasonHeldByPerson:          "a person holds it back",

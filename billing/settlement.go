@@ -3,6 +3,8 @@ package billing
 import (
 	"errors"
 	"time"
+
+	"github.com/contauth/contauth/tokens"
 )
 
 // A Settlement is what was learnt about one attempt and what follows from it:
@@ -10,7 +12,8 @@ import (
 // attempt left it.
 type Settlement struct {
 	ChargeID ChargeID
-	TokenID  int64
+	TokenID  tokens.ID
+	RunID    int64
 	Attempt  int
 	LeaseNo  int
 
@@ -18,7 +21,6 @@ type Settlement struct {
 	Outcome Outcome
 	Reply   Reply
 	Detail  string // an error's words, without secrets; empty otherwise
-	At      time.Time
 
 	Counted       bool        // a definite answer: the next attempt has the next number
 	State         ChargeState // where the charge goes
@@ -35,10 +37,10 @@ type Settlement struct {
 
 // Settle decides what a gateway's answer to a claimed charge means. It is the
 // table of the charge protocol, step 5, and has no side effects.
-func Settle(c ClaimedCharge, reply Reply, err error, replays []time.Duration, at time.Time) Settlement {
+func Settle(c *ClaimedCharge, reply Reply, err error, replays []time.Duration) Settlement {
 	s := Settlement{
-		ChargeID: c.ID, TokenID: int64(c.TokenID), Attempt: c.Attempt, LeaseNo: c.LeaseNo,
-		Source: SourceAPI, Reply: reply, At: at,
+		ChargeID: c.ID, TokenID: c.TokenID, RunID: c.RunID, Attempt: c.Attempt, LeaseNo: c.LeaseNo,
+		Source: SourceAPI, Reply: reply,
 	}
 	if c.Replays > 0 {
 		s.Source = SourceReplay
@@ -66,7 +68,7 @@ func Settle(c ClaimedCharge, reply Reply, err error, replays []time.Duration, at
 // normally comes first.
 const pendingRecheck = 24 * time.Hour
 
-func (s *Settlement) settleRefusal(c ClaimedCharge) {
+func (s *Settlement) settleRefusal(c *ClaimedCharge) {
 	class := s.Reply.Class
 	if next, ok := class.NextAttempt(c.Attempt, c.BusinessNow); ok {
 		s.State, s.NextAttemptAt = ChargeDue, next
@@ -91,7 +93,7 @@ func (s *Settlement) settleRefusal(c ClaimedCharge) {
 	}
 }
 
-func (s *Settlement) settleError(c ClaimedCharge, err error, replays []time.Duration) {
+func (s *Settlement) settleError(c *ClaimedCharge, err error, replays []time.Duration) {
 	s.Detail = oneLine(err.Error())
 	var refused *NotProcessedError
 	switch {
@@ -132,7 +134,7 @@ func (s *Settlement) settleError(c ClaimedCharge, err error, replays []time.Dura
 	}
 }
 
-func (s *Settlement) becomeUnknown(c ClaimedCharge, replays []time.Duration, reason Reason) {
+func (s *Settlement) becomeUnknown(c *ClaimedCharge, replays []time.Duration, reason Reason) {
 	s.Outcome, s.State, s.Reason = OutcomeUnknown, ChargeUnknown, reason
 	s.Counted = false
 	s.ResolveIn = NextReplay(c.Replays, replays)

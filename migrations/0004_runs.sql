@@ -7,6 +7,8 @@ CREATE TABLE runs (
     model         text        NOT NULL DEFAULT '',
     filter        jsonb       NOT NULL DEFAULT '{}',
     as_of         timestamptz NOT NULL,
+    as_of_date    date,
+    business_day  date        NOT NULL,
     created_at    timestamptz NOT NULL DEFAULT now(),
     created_by    text        NOT NULL,
     approved_at   timestamptz,
@@ -24,6 +26,9 @@ CREATE TABLE runs (
     CONSTRAINT run_manifest_hash_is_sha256 CHECK (manifest_hash ~ '^sha256:[0-9a-f]{64}$')
 );
 COMMENT ON TABLE runs IS 'One batch. manifest_hash is SHA-256 over the lines that contauth run show ID --manifest prints.';
+COMMENT ON COLUMN runs.as_of_date IS 'Set when the run was asked for by date: it takes cycles whose local date is on or before it.';
+COMMENT ON COLUMN runs.business_day IS 'The day that «one charge a token and business day» counts for this run: as_of_date, else the UTC date of as_of.';
+CREATE INDEX runs_by_business_day ON runs (business_day);
 
 CREATE TABLE run_items (
     run_id           bigint  NOT NULL REFERENCES runs (id),

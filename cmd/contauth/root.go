@@ -94,7 +94,7 @@ func newRootCommand(e *env) *cobra.Command {
 	flags.StringVar(&e.actor, "actor", osUser(), "`NAME` of the person or program who asks, kept in the audit table")
 	flags.BoolVar(&e.verbose, "verbose", false, "log what happens inside, on standard error")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
-	root.AddCommand(newConfigCommand(e), newSandboxCommand(e))
+	root.AddCommand(newConfigCommand(e), newSandboxCommand(e), newRunCommand(e))
 	return root
 }
 

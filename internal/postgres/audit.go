@@ -12,10 +12,10 @@ import (
 
 // The kinds of objects that audit rows are about.
 const (
-	auditCharge       = "charge"
-	auditSubscription = "subscription"
-	auditSendingStop  = "sending_stop"
-	auditTestClock    = "test_clock"
+	auditKindCharge       = "charge"
+	auditKindSubscription = "subscription"
+	auditKindSendingStop  = "sending_stop"
+	auditKindTestClock    = "test_clock"
 )
 
 // An auditEntry is one row of the audit table. Before and After become JSON

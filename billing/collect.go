@@ -1,0 +1,53 @@
+package billing
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// A Collector turns one claimed charge into what was learnt about it, through
+// a gateway. It is safe for many goroutines.
+type Collector struct {
+	gateway Gateway
+	keyer   *AttemptKeyer
+	replays []time.Duration
+}
+
+// NewCollector returns a collector for one merchant account. replays are the
+// waits before an unknown attempt is sent again.
+func NewCollector(gateway Gateway, keyer *AttemptKeyer, replays []time.Duration) *Collector {
+	return &Collector{gateway: gateway, keyer: keyer, replays: replays}
+}
+
+// WireVersion is the gateway's, to be stored with each claim.
+func (c *Collector) WireVersion() int { return c.gateway.WireVersion() }
+
+// Collect sends the request of a claimed charge, once, and says what follows.
+// ctx bounds the whole exchange. A panic in the gateway counts as an unknown
+// outcome: the request may have left.
+func (c *Collector) Collect(ctx context.Context, charge *ClaimedCharge) (s Settlement) {
+	defer func() {
+		if p := recover(); p != nil {
+			s = Settle(charge, Reply{}, fmt.Errorf("%w: panic: %v", ErrUnknown, p), c.replays)
+		}
+	}()
+	reply, err := c.gateway.Charge(ctx, c.Request(charge))
+	return Settle(charge, reply, err, c.replays)
+}
+
+// Request is all that enters the bytes of the charge's open attempt, and its key.
+func (c *Collector) Request(charge *ClaimedCharge) ChargeRequest {
+	return ChargeRequest{
+		Key:              c.keyer.Key(OperationCharge, charge.MerchantAccount, charge.Reference, charge.Attempt),
+		MerchantAccount:  charge.MerchantAccount,
+		Reference:        charge.Reference,
+		Attempt:          charge.Attempt,
+		Amount:           charge.Amount,
+		Token:            charge.Token,
+		ShopperReference: charge.ShopperReference,
+		PaymentMethod:    charge.PaymentMethod,
+		Model:            charge.Model,
+		ReturnURL:        charge.ReturnURL,
+	}
+}

@@ -1,0 +1,64 @@
+package main
+
+import (
+	"context"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/contauth/contauth/billing"
+	"github.com/contauth/contauth/config"
+	"github.com/contauth/contauth/internal/gateway"
+	"github.com/contauth/contauth/internal/gateway/adyen"
+	"github.com/contauth/contauth/scheduler"
+)
+
+// newGateway returns the client of one configured merchant account.
+func newGateway(account config.MerchantAccount, logger hclog.Logger) billing.Gateway {
+	client := gateway.NewHTTPClient(gateway.Options{MaxConns: account.MaxInFlight})
+	return adyen.New(client, adyen.Options{
+		MerchantAccount: account.ID, BaseURL: account.BaseURL, APIKey: account.APIKey,
+	}, logger)
+}
+
+// collectors returns, by merchant account, what charges its tokens.
+func (s *session) collectors(ctx context.Context, logger hclog.Logger) (map[string]*billing.Collector, error) {
+	secret, err := s.db.KeySecret(ctx)
+	if err != nil {
+		return nil, err
+	}
+	collectors := map[string]*billing.Collector{}
+	for _, a := range s.config.MerchantAccounts {
+		keyer := billing.NewAttemptKeyer(secret, a.Gateway, a.Environment)
+		collectors[a.ID] = billing.NewCollector(newGateway(a, logger), keyer, s.config.Timing.Replays)
+	}
+	return collectors, nil
+}
+
+// newRunner registers this process and returns its runner.
+func (s *session) newRunner(ctx context.Context, logger hclog.Logger) (*scheduler.Runner, error) {
+	collectors, err := s.collectors(ctx, logger)
+	if err != nil {
+		return nil, err
+	}
+	process, err := s.db.RegisterProcess(ctx, programVersion())
+	if err != nil {
+		return nil, err
+	}
+	t := s.config.Timing
+	return scheduler.NewRunner(s.db, process, collectors, scheduler.Options{
+		Lease: t.Lease, GatewayTimeout: t.GatewayTimeout, ClaimAhead: t.ClaimAhead,
+		Flush: t.Flush, Replays: t.Replays, Repair: s.repair,
+	}, logger), nil
+}
+
+// repair starts a private Postgres again that died under us. A server of
+// others can only be waited for.
+func (s *session) repair(ctx context.Context) error {
+	if s.embedded == nil {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	return s.embedded.Ensure(ctx)
+}

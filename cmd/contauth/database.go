@@ -1,0 +1,109 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/contauth/contauth/config"
+	"github.com/contauth/contauth/internal/embeddedpg"
+	"github.com/contauth/contauth/internal/postgres"
+	"github.com/contauth/contauth/migrations"
+)
+
+// A session is what a command needs to work: the configuration, the database
+// brought up to date, and the merchant accounts known to it.
+type session struct {
+	config config.Config
+	db     *postgres.DB
+
+	embedded *embeddedpg.Server // nil unless the database is a private one
+}
+
+// open loads the configuration and opens the database. The caller closes the
+// session. An embedded database is started, and migrated, if need be; another
+// one must have been migrated with `contauth migrate up`.
+func (e *env) open(ctx context.Context) (*session, error) {
+	cfg, err := e.loadConfig()
+	if err != nil {
+		return nil, err
+	}
+	return e.openWith(ctx, cfg)
+}
+
+func (e *env) openWith(ctx context.Context, cfg config.Config) (_ *session, err error) {
+	s := &session{config: cfg}
+	defer func() {
+		if err != nil {
+			s.close()
+		}
+	}()
+	dsn := cfg.Database.URL.Reveal()
+	dir, private := cfg.Database.Embedded()
+	if private {
+		s.embedded, err = embeddedpg.Start(ctx, dir, embeddedpg.Options{
+			Log: e.logger(),
+			Say: func(line string) { fmt.Fprintln(e.stderr, line) },
+		})
+		if err != nil {
+			return nil, err
+		}
+		dsn = s.embedded.DSN(embeddedpg.Database)
+	}
+	if s.db, err = postgres.Open(ctx, dsn, e.logger()); err != nil {
+		return nil, fmt.Errorf("%w (database.url in %s)", err, e.configPath)
+	}
+	if err := s.prepare(ctx, private); err != nil {
+		return nil, err
+	}
+	return s, nil
+}
+
+// prepare migrates a private database, checks the version of another, and
+// stores the configured merchant accounts.
+func (s *session) prepare(ctx context.Context, private bool) error {
+	if private {
+		if err := migrations.Up(ctx, s.db.SQL()); err != nil {
+			return err
+		}
+	} else {
+		steps, err := migrations.Status(ctx, s.db.SQL())
+		if err != nil {
+			return err
+		}
+		for _, step := range steps {
+			if !step.Applied {
+				return fmt.Errorf("the database lacks migration %s: run `contauth migrate up`", filepath.Base(step.Name))
+			}
+		}
+	}
+	return s.db.SyncAccounts(ctx, accountSettings(s.config))
+}
+
+func accountSettings(cfg config.Config) []postgres.AccountSettings {
+	var accounts []postgres.AccountSettings
+	for _, a := range cfg.MerchantAccounts {
+		accounts = append(accounts, postgres.AccountSettings{
+			ID: a.ID, Gateway: a.Gateway, Environment: a.Environment, BaseURL: a.BaseURL, ReturnURL: a.ReturnURL,
+			MaxInFlight: a.MaxInFlight, RatePerSecond: a.RatePerSecond,
+		})
+	}
+	return accounts
+}
+
+// close gives everything back. The last process that uses a private Postgres
+// stops it.
+func (s *session) close() {
+	if s.db != nil {
+		s.db.Close()
+	}
+	if s.embedded != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		if err := s.embedded.Stop(ctx); err != nil {
+			fmt.Fprintf(os.Stderr, "contauth: stop embedded Postgres: %v\n", err)
+		}
+	}
+}

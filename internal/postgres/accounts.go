@@ -1,0 +1,109 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/contauth/contauth/billing"
+)
+
+// AccountSettings is what configuration says about a merchant account.
+type AccountSettings struct {
+	ID            string
+	Gateway       string
+	Environment   string // test or live
+	BaseURL       string
+	ReturnURL     string
+	MaxInFlight   int
+	RatePerSecond float64 // 0 for no limit
+}
+
+// SyncAccounts brings the merchant accounts of the configuration into the
+// database. It refuses what would send an open attempt elsewhere than it went
+// first, or mix test and live: a changed gateway or environment, and a changed
+// base_url while attempts of the account are open.
+func (db *DB) SyncAccounts(ctx context.Context, accounts []AccountSettings) error {
+	return db.inTx(ctx, "store merchant accounts", func(tx *sqlx.Tx) error {
+		for _, a := range accounts {
+			if err := syncAccount(ctx, tx, a); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func syncAccount(ctx context.Context, tx *sqlx.Tx, a AccountSettings) error {
+	var now struct {
+		Gateway     string  `db:"gateway"`
+		Environment string  `db:"environment"`
+		BaseURL     string  `db:"base_url"`
+		ReturnURL   string  `db:"return_url"`
+		MaxInFlight int     `db:"max_in_flight"`
+		Rate        float64 `db:"rate_per_second"`
+	}
+	const read = `
+		SELECT a.gateway, a.environment, s.base_url, s.return_url, a.max_in_flight, a.rate_per_second
+		  FROM merchant_accounts a JOIN account_settings s ON s.id = a.settings_id
+		 WHERE a.id = $1`
+	err := notFound(tx.GetContext(ctx, &now, read, a.ID))
+	switch {
+	case err == billing.ErrNotFound:
+		return storeAccount(ctx, tx, a)
+	case err != nil:
+		return fmt.Errorf("read merchant account %s: %w", a.ID, err)
+	case now.Gateway != a.Gateway || now.Environment != a.Environment:
+		return fmt.Errorf("merchant account %s is %s at %s in the database, but %s at %s in the configuration: give the new one another id: %w",
+			a.ID, now.Environment, now.Gateway, a.Environment, a.Gateway, billing.ErrInvalid)
+	case now.BaseURL == a.BaseURL && now.ReturnURL == a.ReturnURL && now.MaxInFlight == a.MaxInFlight && now.Rate == a.RatePerSecond:
+		return nil
+	case now.BaseURL != a.BaseURL:
+		if err := refuseOpenAttempts(ctx, tx, a.ID); err != nil {
+			return err
+		}
+	}
+	return storeAccount(ctx, tx, a)
+}
+
+// refuseOpenAttempts keeps an account at its endpoint while an attempt is
+// open: idempotency keys are not shared between regions.
+func refuseOpenAttempts(ctx context.Context, tx *sqlx.Tx, id string) error {
+	const query = `
+		SELECT count(*) FROM charges
+		 WHERE merchant_account = $1 AND finished_at IS NULL AND state IN ('claimed', 'pending', 'unknown')`
+	var open int
+	if err := tx.GetContext(ctx, &open, query, id); err != nil {
+		return fmt.Errorf("count open attempts of %s: %w", id, err)
+	}
+	if open > 0 {
+		return fmt.Errorf("base_url of merchant account %s cannot change while %d attempts are open, since another endpoint does not know their keys: resolve them first: %w",
+			id, open, billing.ErrConflict)
+	}
+	return nil
+}
+
+func storeAccount(ctx context.Context, tx *sqlx.Tx, a AccountSettings) error {
+	const settings = `
+		WITH new AS (
+			INSERT INTO account_settings (merchant_account, base_url, return_url) VALUES ($1, $2, $3)
+			ON CONFLICT DO NOTHING RETURNING id)
+		SELECT id FROM new
+		UNION ALL
+		SELECT id FROM account_settings WHERE merchant_account = $1 AND base_url = $2 AND return_url = $3
+		LIMIT 1`
+	var settingsID int
+	if err := tx.GetContext(ctx, &settingsID, settings, a.ID, a.BaseURL, a.ReturnURL); err != nil {
+		return fmt.Errorf("store settings of merchant account %s: %w", a.ID, err)
+	}
+	const store = `
+		INSERT INTO merchant_accounts (id, gateway, environment, settings_id, max_in_flight, rate_per_second)
+		VALUES ($1, $2, $3, $4, $5, $6)
+		ON CONFLICT (id) DO UPDATE
+		   SET settings_id = excluded.settings_id, max_in_flight = excluded.max_in_flight, rate_per_second = excluded.rate_per_second`
+	if _, err := tx.ExecContext(ctx, store, a.ID, a.Gateway, a.Environment, settingsID, a.MaxInFlight, a.RatePerSecond); err != nil {
+		return fmt.Errorf("store merchant account %s: %w", a.ID, err)
+	}
+	return nil
+}

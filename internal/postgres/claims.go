@@ -1,0 +1,398 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/contauth/contauth/billing"
+	"github.com/contauth/contauth/scheduler"
+	"github.com/contauth/contauth/tokens"
+)
+
+// A claim is the written-ahead intent of up to a few hundred attempts
+// (charge protocol, steps 3 and 4). It locks the account's row first. That one
+// lock serialises the claims of an account, and with them everything that all
+// processes must keep together: the rate, the requests in flight, the back-off,
+// and «one open charge a token», since a token belongs to one account.
+
+// claimedRow is what a claim or a replay returns for each charge.
+type claimedRow struct {
+	ID               billing.ChargeID                 `db:"id"`
+	Reference        string                           `db:"reference"`
+	MerchantAccount  string                           `db:"merchant_account"`
+	Model            billing.RecurringProcessingModel `db:"model"`
+	AmountMinor      int64                            `db:"amount_minor"`
+	Currency         string                           `db:"currency"`
+	TokenID          tokens.ID                        `db:"token_id"`
+	Token            string                           `db:"token"`
+	ShopperReference string                           `db:"shopper_reference"`
+	PaymentMethod    string                           `db:"payment_method"`
+	ReturnURL        string                           `db:"return_url"`
+	Answered         int                              `db:"answered"`
+	LeaseNo          int                              `db:"lease_no"`
+	RunID            int64                            `db:"run_id"`
+	Replays          int                              `db:"replays"`
+	StartedAt        time.Time                        `db:"attempt_started_at"`
+	BusinessNow      time.Time                        `db:"business_now"`
+}
+
+func (r claimedRow) charge() billing.ClaimedCharge {
+	return billing.ClaimedCharge{
+		ID: r.ID, Reference: r.Reference, MerchantAccount: r.MerchantAccount, Model: r.Model,
+		Amount:  billing.Money{Minor: r.AmountMinor, Currency: r.Currency},
+		TokenID: r.TokenID, Token: r.Token, ShopperReference: r.ShopperReference, PaymentMethod: r.PaymentMethod,
+		ReturnURL: r.ReturnURL, Attempt: r.Answered + 1, LeaseNo: r.LeaseNo, RunID: r.RunID, Replays: r.Replays,
+		StartedAt: r.StartedAt, BusinessNow: r.BusinessNow,
+	}
+}
+
+const claimedColumns = `
+	c.id, c.reference, c.merchant_account, c.model, c.amount_minor, c.currency, c.token_id,
+	t.token, t.shopper_reference, t.payment_method, s.return_url,
+	c.answered, c.lease_no, c.run_id, c.replays, c.attempt_started_at`
+
+// account is the row that every claim of a merchant account locks.
+type account struct {
+	Environment string          `db:"environment"`
+	Gateway     string          `db:"gateway"`
+	SettingsID  int             `db:"settings_id"`
+	MaxInFlight int             `db:"max_in_flight"`
+	Rate        float64         `db:"rate_per_second"`
+	BackOff     seconds         `db:"back_off"`  // from now until claims may go on
+	RateFree    seconds         `db:"rate_free"` // from now until the rate allows a request
+	Halt        *billing.Reason `db:"halt"`
+}
+
+// seconds is an interval as the database counts it.
+type seconds float64
+
+func (s seconds) duration() time.Duration { return time.Duration(float64(s) * float64(time.Second)) }
+
+func lockAccount(ctx context.Context, tx *sqlx.Tx, merchantAccount string) (account, error) {
+	const query = `
+		SELECT a.environment, a.gateway, a.settings_id, a.max_in_flight, a.rate_per_second,
+		       greatest(extract(epoch FROM a.backoff_until - clock_timestamp()), 0)::double precision AS back_off,
+		       greatest(extract(epoch FROM a.next_send_at - clock_timestamp()), 0)::double precision AS rate_free,
+		       (SELECT 'account_paused' FROM sending_stops p
+		         WHERE p.scope = 'all' OR p.scope = 'merchant_account' AND p.name = a.id OR p.scope = 'gateway' AND p.name = a.gateway
+		         LIMIT 1) AS halt
+		  FROM merchant_accounts a
+		 WHERE a.id = $1
+		   FOR NO KEY UPDATE OF a`
+	var a account
+	if err := tx.GetContext(ctx, &a, query, merchantAccount); err != nil {
+		return account{}, fmt.Errorf("lock merchant account %s: %w", merchantAccount, notFound(err))
+	}
+	return a, nil
+}
+
+// ClaimDue leases the next due charges of a run's manifest, in one statement,
+// and gives a reason to each item of the window that no longer stands as it
+// was planned. See scheduler.Store.
+func (db *DB) ClaimDue(ctx context.Context, req scheduler.ClaimRequest) (scheduler.ClaimResult, error) {
+	var result scheduler.ClaimResult
+	err := db.inTx(ctx, "claim charges", func(tx *sqlx.Tx) (err error) {
+		result, err = claimDue(ctx, tx, req)
+		return err
+	})
+	return result, err
+}
+
+func claimDue(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest) (scheduler.ClaimResult, error) {
+	result := scheduler.ClaimResult{Position: req.After, Slots: req.SlotsHeld}
+	acc, err := lockAccount(ctx, tx, req.MerchantAccount)
+	if err != nil {
+		return result, err
+	}
+	if acc.Halt != nil {
+		result.Halt = *acc.Halt
+		return result, nil
+	}
+	if result.Slots, err = takeSlots(ctx, tx, req, acc.MaxInFlight); err != nil {
+		return result, err
+	}
+	if result.Slots == 0 {
+		result.Wait = req.ClaimAhead / 4
+		return result, nil
+	}
+	if wait := acc.BackOff.duration(); wait > 0 {
+		result.Wait = wait
+		return result, nil
+	}
+	limit := req.Limit
+	if acc.Rate > 0 {
+		sendAfter := acc.RateFree.duration()
+		if sendAfter >= req.ClaimAhead {
+			result.Wait = sendAfter - req.ClaimAhead/2
+			return result, nil
+		}
+		result.SendAfter = sendAfter
+		result.SendEvery = time.Duration(float64(time.Second) / acc.Rate)
+		limit = max(1, min(limit, int((req.ClaimAhead-sendAfter).Seconds()*acc.Rate)))
+	}
+	window := windowEnd(req, limit)
+
+	const claim = `
+		UPDATE charges c
+		   SET state = 'claimed', reason = '', lease_owner = $3, lease_no = c.lease_no + 1,
+		       lease_until = clock_timestamp() + make_interval(secs => $4),
+		       run_id = $1, attempt_started_at = coalesce(c.attempt_started_at, clock_timestamp()),
+		       wire_version = $5, account_settings_id = $6, replays = 0
+		  FROM tokens t, account_settings s
+		 WHERE c.id = ANY (ARRAY(
+		         SELECT c2.id
+		           FROM run_items i JOIN charges c2 ON c2.id = i.charge_id
+		          WHERE i.run_id = (SELECT r.id FROM runs r WHERE r.id = $1 AND r.state = 'running' FOR SHARE)
+		            AND i.merchant_account = $2 AND i.position > $7 AND i.position <= $8
+		            AND i.disposition IS NULL
+		            AND c2.state = 'due' AND c2.stop_request IS NULL
+		            AND c2.next_attempt_at <= (SELECT r.as_of FROM runs r WHERE r.id = $1)
+		            AND c2.amount_minor = i.amount_minor AND c2.token_id = i.token_id AND c2.answered = i.answered
+		            AND NOT EXISTS (SELECT FROM charges o
+		                             WHERE o.token_id = c2.token_id AND o.finished_at IS NULL
+		                               AND o.state IN ('claimed', 'pending', 'unknown') AND o.id <> c2.id)
+		          ORDER BY c2.id
+		            FOR UPDATE OF c2 SKIP LOCKED))
+		   AND t.id = c.token_id AND s.id = $6
+		RETURNING` + claimedColumns + `, (SELECT r.as_of FROM runs r WHERE r.id = $1) AS business_now`
+	var rows []claimedRow
+	if err := tx.SelectContext(ctx, &rows, claim, req.RunID, req.MerchantAccount, req.Process, req.Lease.Seconds(),
+		req.WireVersion, acc.SettingsID, req.After, window); err != nil {
+		return result, fmt.Errorf("lease due charges: %w", err)
+	}
+	if len(rows) < window-req.After {
+		if err := tx.GetContext(ctx, &result.RunState, `SELECT state FROM runs WHERE id = $1`, req.RunID); err != nil {
+			return result, fmt.Errorf("read run state: %w", notFound(err))
+		}
+		if result.RunState != scheduler.RunRunning {
+			return result, nil
+		}
+		if err := accountForRest(ctx, tx, req, window); err != nil {
+			return result, err
+		}
+	}
+	result.RunState = scheduler.RunRunning
+	result.Position = window
+	if len(rows) == 0 {
+		return result, nil
+	}
+	if acc.Rate > 0 {
+		// Reserve exactly what was claimed, from where the last claim left off.
+		const reserve = `
+			UPDATE merchant_accounts
+			   SET next_send_at = greatest(next_send_at, clock_timestamp()) + make_interval(secs => $2)
+			 WHERE id = $1`
+		if _, err := tx.ExecContext(ctx, reserve, req.MerchantAccount, float64(len(rows))/acc.Rate); err != nil {
+			return result, fmt.Errorf("reserve rate: %w", err)
+		}
+	}
+	const remember = `
+		INSERT INTO claims (process_id, run_id, merchant_account, first_position, last_position, token, lease_until)
+		VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(secs => $7))
+		RETURNING id`
+	if err := tx.GetContext(ctx, &result.ID, remember, req.Process, req.RunID, req.MerchantAccount,
+		req.After+1, window, req.Token, req.Lease.Seconds()); err != nil {
+		return result, fmt.Errorf("remember claim: %w", err)
+	}
+	result.Charges = charges(rows)
+	return result, nil
+}
+
+func windowEnd(req scheduler.ClaimRequest, limit int) int { return min(req.After+limit, req.Last) }
+
+func charges(rows []claimedRow) []billing.ClaimedCharge {
+	claimed := make([]billing.ClaimedCharge, len(rows))
+	for i, r := range rows {
+		claimed[i] = r.charge()
+	}
+	return claimed
+}
+
+// accountForRest gives a reason to every item of the window that re-validation
+// rejects. Items that this run is charging or has charged keep none: their
+// charge speaks for them. So do items that are locked or about to be stopped:
+// a later pass sees them again.
+func accountForRest(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest, window int) error {
+	const query = `
+		UPDATE run_items i
+		   SET disposition = v.disposition, reason = v.reason, decided_at = clock_timestamp()
+		  FROM (SELECT i2.position,
+		               CASE WHEN c.state = 'held' THEN 'held'
+		                    WHEN d.reason = 'same_card' THEN 'postponed'
+		                    ELSE 'skipped' END AS disposition,
+		               d.reason
+		          FROM run_items i2
+		          JOIN charges c ON c.id = i2.charge_id
+		         CROSS JOIN LATERAL (SELECT CASE
+		               WHEN c.state IN ('held', 'cancelled', 'waived') THEN c.reason
+		               WHEN c.state = 'paid' AND c.answered = i2.answered THEN 'paid_elsewhere'
+		               WHEN c.answered <> i2.answered OR c.state <> 'due' THEN 'attempt_changed'
+		               WHEN c.stop_request IS NOT NULL THEN NULL
+		               WHEN c.amount_minor <> i2.amount_minor THEN 'amount_changed'
+		               WHEN c.token_id <> i2.token_id THEN 'token_changed'
+		               WHEN c.next_attempt_at > r.as_of THEN 'no_longer_due'
+		               WHEN EXISTS (SELECT FROM charges o
+		                             WHERE o.token_id = c.token_id AND o.finished_at IS NULL
+		                               AND o.state IN ('claimed', 'pending', 'unknown') AND o.id <> c.id) THEN 'same_card'
+		               END AS reason
+		             FROM runs r WHERE r.id = i2.run_id) d
+		         WHERE i2.run_id = $1 AND i2.merchant_account = $2 AND i2.position > $3 AND i2.position <= $4
+		           AND i2.disposition IS NULL
+		           AND NOT (c.run_id IS NOT DISTINCT FROM i2.run_id AND c.state IN ('claimed', 'pending', 'unknown'))
+		           AND NOT EXISTS (SELECT FROM observations o
+		                            WHERE o.charge_id = c.id AND o.attempt = i2.answered + 1 AND o.run_id = i2.run_id AND o.counted)) v
+		 WHERE i.run_id = $1 AND i.merchant_account = $2 AND i.position = v.position AND v.reason IS NOT NULL`
+	if _, err := tx.ExecContext(ctx, query, req.RunID, req.MerchantAccount, req.After, window); err != nil {
+		return fmt.Errorf("account for rejected items: %w", err)
+	}
+	return nil
+}
+
+// takeSlots returns how many of the account's max_in_flight this process may
+// use from now on: a fair share among the live processes, and never more than
+// the others hold free. A process that must shrink keeps its old number on
+// record until it says, with its next claim, that it did.
+func takeSlots(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest, maxInFlight int) (int, error) {
+	const read = `
+		SELECT coalesce(sum(slots) FILTER (WHERE process_id <> $2), 0) AS taken,
+		       count(*) FILTER (WHERE process_id <> $2) AS others,
+		       coalesce(max(slots) FILTER (WHERE process_id = $2
+		                                     AND expires_at > clock_timestamp() + make_interval(secs => $3::double precision / 2)), -1) AS mine
+		  FROM send_slots
+		 WHERE merchant_account = $1 AND expires_at > clock_timestamp()`
+	var row struct {
+		Taken  int `db:"taken"`
+		Others int `db:"others"`
+		Mine   int `db:"mine"`
+	}
+	if err := tx.GetContext(ctx, &row, read, req.MerchantAccount, req.Process, req.Lease.Seconds()); err != nil {
+		return 0, fmt.Errorf("read send slots: %w", err)
+	}
+	share := max(1, maxInFlight/(row.Others+1))
+	target := max(0, min(share, maxInFlight-row.Taken))
+	if onRecord := max(target, req.SlotsHeld); onRecord != row.Mine {
+		const write = `
+			INSERT INTO send_slots (merchant_account, process_id, slots, expires_at)
+			VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))
+			ON CONFLICT (merchant_account, process_id)
+			DO UPDATE SET slots = excluded.slots, expires_at = excluded.expires_at`
+		if _, err := tx.ExecContext(ctx, write, req.MerchantAccount, req.Process, onRecord, req.Lease.Seconds()); err != nil {
+			return 0, fmt.Errorf("take send slots: %w", err)
+		}
+	}
+	return target, nil
+}
+
+// ReleaseSlots gives up this process's share of an account's max_in_flight.
+func (db *DB) ReleaseSlots(ctx context.Context, process scheduler.ProcessID, merchantAccount string) error {
+	const query = `DELETE FROM send_slots WHERE merchant_account = $1 AND process_id = $2`
+	if _, err := db.sqlx.ExecContext(ctx, query, merchantAccount, process); err != nil {
+		return fmt.Errorf("release send slots of %s: %w", merchantAccount, err)
+	}
+	return nil
+}
+
+// ReadClaim reads back a claim whose commit was not answered. The charges of
+// the window that this process holds are those of the claim.
+func (db *DB) ReadClaim(ctx context.Context, req scheduler.ClaimRequest) (scheduler.ClaimResult, error) {
+	const find = `SELECT id, last_position FROM claims WHERE token = $1`
+	var claim struct {
+		ID   scheduler.ClaimID `db:"id"`
+		Last int               `db:"last_position"`
+	}
+	if err := db.sqlx.GetContext(ctx, &claim, find, req.Token); err != nil {
+		return scheduler.ClaimResult{}, fmt.Errorf("read back claim: %w", notFound(err))
+	}
+	const read = `
+		SELECT` + claimedColumns + `, r.as_of AS business_now
+		  FROM run_items i
+		  JOIN runs r ON r.id = i.run_id
+		  JOIN charges c ON c.id = i.charge_id
+		  JOIN tokens t ON t.id = c.token_id
+		  JOIN account_settings s ON s.id = c.account_settings_id
+		 WHERE i.run_id = $1 AND i.merchant_account = $2 AND i.position > $3 AND i.position <= $4
+		   AND c.state = 'claimed' AND c.run_id = $1 AND c.lease_owner = $5
+		 ORDER BY c.id`
+	var rows []claimedRow
+	if err := db.sqlx.SelectContext(ctx, &rows, read, req.RunID, req.MerchantAccount, req.After, claim.Last, req.Process); err != nil {
+		return scheduler.ClaimResult{}, fmt.Errorf("read back claimed charges: %w", err)
+	}
+	return scheduler.ClaimResult{ID: claim.ID, Charges: charges(rows), Position: claim.Last,
+		Slots: req.SlotsHeld, RunState: scheduler.RunRunning}, nil
+}
+
+// LeftOver counts a run's items at one account that are neither answered nor
+// given a reason: due ones, and those leased to some process now.
+func (db *DB) LeftOver(ctx context.Context, id scheduler.RunID, merchantAccount string) (scheduler.LeftOver, error) {
+	const query = `
+		SELECT count(*) AS items,
+		       coalesce(min(i.position) FILTER (WHERE c.state <> 'claimed'), 0) AS first_position,
+		       count(*) FILTER (WHERE c.state = 'claimed') AS claimed,
+		       coalesce(extract(epoch FROM max(c.lease_until) FILTER (WHERE c.state = 'claimed') - clock_timestamp()), 0)::double precision AS lease_ends
+		  FROM run_items i JOIN charges c ON c.id = i.charge_id
+		 WHERE i.run_id = $1 AND i.merchant_account = $2 AND i.disposition IS NULL
+		   AND (c.state = 'due' AND c.answered = i.answered OR c.state = 'claimed' AND c.run_id = i.run_id)`
+	var row struct {
+		Items         int     `db:"items"`
+		FirstPosition int     `db:"first_position"`
+		Claimed       int     `db:"claimed"`
+		LeaseEnds     seconds `db:"lease_ends"`
+	}
+	if err := db.sqlx.GetContext(ctx, &row, query, id, merchantAccount); err != nil {
+		return scheduler.LeftOver{}, fmt.Errorf("count what run %d left at %s: %w", id, merchantAccount, err)
+	}
+	return scheduler.LeftOver{Items: row.Items, FirstPosition: row.FirstPosition, Claimed: row.Claimed,
+		LeaseEnds: max(0, row.LeaseEnds.duration())}, nil
+}
+
+// GiveBack returns claimed charges of which no byte was sent. The lease number
+// guards it: only the process that holds the lease may say «not sent».
+// A person's wish to stop a charge is carried out on the way.
+func (db *DB) GiveBack(ctx context.Context, given []billing.ClaimedCharge, settled []scheduler.ClaimID) error {
+	ids, leases := make([]int64, len(given)), make([]int32, len(given))
+	for i, c := range given {
+		ids[i], leases[i] = int64(c.ID), int32(c.LeaseNo)
+	}
+	const query = `
+		WITH r AS (SELECT * FROM unnest($1::bigint[], $2::integer[]) AS r(id, lease_no)),
+		     locked AS (SELECT c.id FROM charges c JOIN r ON r.id = c.id
+		                 WHERE c.state = 'claimed' AND c.lease_no = r.lease_no
+		                 ORDER BY c.id FOR UPDATE OF c),
+		     d AS (DELETE FROM claims WHERE id = ANY ($3::bigint[]))
+		UPDATE charges c
+		   SET state = CASE c.stop_request WHEN 'cancel' THEN 'cancelled' WHEN 'hold' THEN 'held' ELSE 'due' END,
+		       reason = coalesce(c.stop_reason, ''), decided_by = coalesce(c.stop_actor, c.decided_by),
+		       decided_at = CASE WHEN c.stop_request IS NULL THEN c.decided_at ELSE clock_timestamp() END,
+		       finished_at = CASE c.stop_request WHEN 'cancel' THEN clock_timestamp() END,
+		       stop_request = NULL, stop_reason = NULL, stop_actor = NULL,
+		       lease_owner = NULL, lease_until = NULL, attempt_started_at = NULL
+		  FROM locked
+		 WHERE c.id = locked.id`
+	if _, err := db.sqlx.ExecContext(ctx, query, ids, leases, claimIDs(settled)); err != nil {
+		return fmt.Errorf("give back %d charges: %w", len(given), unavailable(err))
+	}
+	return nil
+}
+
+func claimIDs(ids []scheduler.ClaimID) []int64 {
+	out := make([]int64, len(ids))
+	for i, id := range ids {
+		out[i] = int64(id)
+	}
+	return out
+}
+
+// BackOff keeps every process from claiming at the account for a while.
+func (db *DB) BackOff(ctx context.Context, merchantAccount string, wait time.Duration) error {
+	const query = `
+		UPDATE merchant_accounts
+		   SET backoff_until = greatest(backoff_until, clock_timestamp() + make_interval(secs => $2))
+		 WHERE id = $1`
+	if _, err := db.sqlx.ExecContext(ctx, query, merchantAccount, wait.Seconds()); err != nil {
+		return fmt.Errorf("back off from %s: %w", merchantAccount, err)
+	}
+	return nil
+}

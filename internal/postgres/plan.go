@@ -1,0 +1,302 @@
+package postgres
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/contauth/contauth/billing"
+	"github.com/contauth/contauth/scheduler"
+)
+
+var _ scheduler.Planner = (*DB)(nil)
+
+// errPreview rolls a preview back after it has done all that a plan does.
+var errPreview = errors.New("preview")
+
+// subscriptionsPerCommit is how many subscriptions one transaction of a plan
+// turns into charges.
+const subscriptionsPerCommit = 5000
+
+// cyclesPerPass bounds the charges that one subscription makes in one pass, so
+// that a book with years to catch up does not fill the memory.
+const cyclesPerPass = 100
+
+// PlanRun makes cycles due up to the asked time into charges, and the matching
+// due charges into a manifest. A preview runs the same code in one transaction
+// and rolls it back. See scheduler.Planner.
+func (db *DB) PlanRun(ctx context.Context, req scheduler.PlanRequest) (scheduler.Report, error) {
+	var report scheduler.Report
+	now, err := db.BusinessNow(ctx)
+	if err != nil {
+		return report, err
+	}
+	if !req.Preview {
+		// In commits of their own: an interrupted plan has lost nothing, since
+		// a cycle becomes a charge only once.
+		each := func(work func(*sqlx.Tx) error) error { return db.inTx(ctx, "plan charges", work) }
+		if err := makeCharges(ctx, each, req, now); err != nil {
+			return report, err
+		}
+	}
+	err = db.inTx(ctx, "plan run", func(tx *sqlx.Tx) (err error) {
+		if req.Preview {
+			inside := func(work func(*sqlx.Tx) error) error { return work(tx) }
+			if err := makeCharges(ctx, inside, req, now); err != nil {
+				return err
+			}
+		}
+		id, err := makeRun(ctx, tx, req, now)
+		if err != nil {
+			return err
+		}
+		if report, err = reportRun(ctx, tx, id); err != nil {
+			return err
+		}
+		if req.Preview {
+			return errPreview
+		}
+		return nil
+	})
+	if errors.Is(err, errPreview) {
+		report.Run.ID = 0
+		err = nil
+	}
+	return report, err
+}
+
+// makeCharges turns every due cycle into a charge, a few thousand subscriptions
+// a transaction. Subscriptions that others lock are left to the end; the last
+// pass waits for them: a skipped subscription is a missed shopper.
+func makeCharges(ctx context.Context, inTx func(func(*sqlx.Tx) error) error, req scheduler.PlanRequest, now time.Time) error {
+	for _, locking := range []string{"SKIP LOCKED", ""} {
+		for more := true; more; {
+			err := inTx(func(tx *sqlx.Tx) error {
+				n, err := makeSomeCharges(ctx, tx, req, now, locking)
+				more = n == subscriptionsPerCommit
+				return err
+			})
+			if err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// makeSomeCharges does one chunk and returns how many subscriptions it took.
+// A subscription with more cycles than a pass makes is taken again.
+func makeSomeCharges(ctx context.Context, tx *sqlx.Tx, req scheduler.PlanRequest, now time.Time, locking string) (int, error) {
+	until := req.AsOf.Until(now)
+	// Live accounts have no future: their cycles become charges when their time
+	// has come, not because somebody looks ahead.
+	query := `
+		SELECT` + subscriptionRowColumns + `, a.environment
+		  FROM subscriptions s
+		  JOIN tokens t ON t.id = s.token_id
+		  JOIN merchant_accounts a ON a.id = s.merchant_account
+		 WHERE s.next_charge_at <= $1
+		   AND (a.environment = 'test' OR s.next_charge_at <= $2 OR $5)
+		   AND ($3 = '' OR s.merchant_account = $3)
+		 ORDER BY s.next_charge_at, s.id
+		 LIMIT $4
+		   FOR NO KEY UPDATE OF s ` + locking + ` FOR SHARE OF t`
+	var subs []struct {
+		subscriptionRow
+		Environment string `db:"environment"`
+	}
+	if err := tx.SelectContext(ctx, &subs, query, until, now, req.Filter.MerchantAccount, subscriptionsPerCommit, req.Preview); err != nil {
+		return 0, fmt.Errorf("read due subscriptions: %w", err)
+	}
+	var rows []newCycle
+	var next []nextCycle
+	again := false
+	for _, sub := range subs {
+		horizon := until
+		if sub.Environment != "test" && !req.Preview && now.Before(until) {
+			horizon = now
+		}
+		cycles, stands, err := cycleRows(sub.subscriptionRow, horizon, cyclesPerPass)
+		if err != nil {
+			if err := parkSubscription(ctx, tx, sub.subscriptionRow, err); err != nil {
+				return 0, err
+			}
+			continue
+		}
+		again = again || len(cycles) == cyclesPerPass
+		rows, next = append(rows, cycles...), append(next, stands)
+	}
+	if _, err := insertCycles(ctx, tx, rows); err != nil {
+		return 0, err
+	}
+	if len(next) > 0 {
+		if err := storeNextCycles(ctx, tx, next); err != nil {
+			return 0, err
+		}
+	}
+	if again {
+		return subscriptionsPerCommit, nil
+	}
+	return len(subs), nil
+}
+
+// parkSubscription takes a subscription whose dates cannot be computed out of
+// the plan, on record, so that the others go on.
+func parkSubscription(ctx context.Context, tx *sqlx.Tx, sub subscriptionRow, cause error) error {
+	const park = `
+		UPDATE subscriptions
+		   SET state = 'paused', reason = $2, decided_by = 'plan', decided_at = clock_timestamp(), next_charge_at = NULL
+		 WHERE id = $1`
+	if _, err := tx.ExecContext(ctx, park, sub.ID, billing.ReasonCalendarInvalid); err != nil {
+		return fmt.Errorf("park subscription %s: %w", sub.Reference, err)
+	}
+	const alert = `INSERT INTO alerts (kind, detail) VALUES ('calendar_invalid', $1)`
+	if _, err := tx.ExecContext(ctx, alert, cause.Error()); err != nil {
+		return fmt.Errorf("store alert: %w", err)
+	}
+	return recordAudit(ctx, tx, auditEntry{
+		Actor: "plan", Action: "park_subscription", MerchantAccount: sub.MerchantAccount, ObjectKind: "subscription",
+		Object: sub.Reference, Reason: cause.Error(),
+	})
+}
+
+// makeRun stores a run with its manifest and with what it leaves out.
+func makeRun(ctx context.Context, tx *sqlx.Tx, req scheduler.PlanRequest, now time.Time) (scheduler.RunID, error) {
+	// Two plans at once could both take a charge of one token for one day.
+	if _, err := tx.ExecContext(ctx, `SELECT pg_advisory_xact_lock(hashtext('contauth plan'))`); err != nil {
+		return 0, fmt.Errorf("wait for other plans: %w", err)
+	}
+	filter, err := json.Marshal(req.Filter)
+	if err != nil {
+		return 0, fmt.Errorf("store filter: %w", err)
+	}
+	state := scheduler.RunPlanned
+	if req.NeedsApproval {
+		state = scheduler.RunAwaitingApproval
+	}
+	var asOfDate *string
+	if !req.AsOf.Date.IsZero() {
+		text := req.AsOf.Date.String()
+		asOfDate = &text
+	}
+	const insert = `
+		INSERT INTO runs (state, model, filter, as_of, as_of_date, business_day, created_by, decided_by, items, manifest_hash)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $7, 0, 'sha256:' || repeat('0', 64))
+		RETURNING id`
+	var id scheduler.RunID
+	until := req.AsOf.Until(now)
+	if err := tx.GetContext(ctx, &id, insert, state, req.Filter.Model, string(filter), until, asOfDate, req.AsOf.BusinessDay(now).String(), req.Actor); err != nil {
+		return 0, fmt.Errorf("store run: %w", err)
+	}
+	if err := findCandidates(ctx, tx, id, req, until, asOfDate); err != nil {
+		return 0, err
+	}
+	if err := freezeManifest(ctx, tx, id, req.Filter.Limit); err != nil {
+		return 0, err
+	}
+	if err := hashManifest(ctx, tx, id); err != nil {
+		return 0, err
+	}
+	return id, recordAudit(ctx, tx, auditEntry{
+		Actor: req.Actor, Action: "run_planned", ObjectKind: "run", Object: fmt.Sprint(id), After: req.Filter,
+	})
+}
+
+// findCandidates lists the charges that a run is about in a temporary table,
+// each with the reason why it cannot be in the manifest, if there is one.
+func findCandidates(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, req scheduler.PlanRequest, until time.Time, asOfDate *string) error {
+	// A charge may be charged on this business day unless another charge of its
+	// token is open, is older, or was in a manifest of the same day.
+	const query = `
+		CREATE TEMPORARY TABLE candidates ON COMMIT DROP AS
+		WITH same_day AS MATERIALIZED (
+		         SELECT i.token_id, min(i.charge_id) AS first_charge, max(i.charge_id) AS last_charge
+		           FROM runs r JOIN run_items i ON i.run_id = r.id
+		          WHERE r.business_day = (SELECT business_day FROM runs WHERE id = $1) AND r.id <> $1
+		            AND r.state <> 'aborted' AND i.disposition IS NULL
+		          GROUP BY i.token_id),
+		     open AS MATERIALIZED (
+		         SELECT DISTINCT token_id FROM charges
+		          WHERE finished_at IS NULL AND state IN ('claimed', 'pending', 'unknown')),
+		     matching AS (
+		         SELECT c.id, c.token_id, c.merchant_account, c.amount_minor, c.currency, c.answered, c.due_at, c.state,
+		                CASE WHEN c.state = 'held' THEN c.reason
+		                     WHEN o.token_id IS NOT NULL THEN 'same_card'
+		                     WHEN d.token_id IS NOT NULL AND (d.first_charge <> c.id OR d.last_charge <> c.id) THEN 'catch_up'
+		                     END AS reason
+		           FROM charges c
+		           LEFT JOIN subscriptions s ON s.id = c.subscription_id
+		           JOIN merchant_accounts a ON a.id = c.merchant_account
+		           LEFT JOIN open o ON o.token_id = c.token_id
+		           LEFT JOIN same_day d ON d.token_id = c.token_id
+		          WHERE c.finished_at IS NULL AND c.next_attempt_at <= $2 AND c.state IN ('due', 'held') AND c.stop_request IS NULL
+		            AND ($3::date IS NULL OR coalesce(c.period_start, (c.due_at AT TIME ZONE 'UTC')::date) <= $3::date)
+		            AND ($4 = '' OR c.model = $4)
+		            AND ($5 = '' OR c.merchant_account = $5)
+		            AND ($6 = '' OR c.currency = $6)
+		            AND (cardinality($7::text[]) = 0 OR c.reference = ANY ($7) OR s.reference = ANY ($7))
+		            AND (a.environment = 'test' OR c.due_at <= business_now() OR $8))
+		SELECT id, token_id, merchant_account, amount_minor, currency, answered, due_at, state,
+		       CASE WHEN reason IS NOT NULL THEN reason
+		            WHEN row_number() OVER (PARTITION BY token_id, reason IS NULL ORDER BY due_at, id) > 1 THEN 'catch_up' END AS reason
+		  FROM matching`
+	references := req.Filter.References
+	if references == nil {
+		references = []string{}
+	}
+	if _, err := tx.ExecContext(ctx, query, id, until, asOfDate, req.Filter.Model, req.Filter.MerchantAccount,
+		req.Filter.Currency, references, req.Preview); err != nil {
+		return fmt.Errorf("find due charges: %w", err)
+	}
+	return nil
+}
+
+// freezeManifest makes the chosen candidates the run's items, the oldest first
+// where there is a limit, and stores why the others are left out.
+func freezeManifest(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, limit int) error {
+	const items = `
+		INSERT INTO run_items (run_id, merchant_account, position, charge_id, amount_minor, token_id, answered)
+		SELECT $1, merchant_account, row_number() OVER (ORDER BY merchant_account, due_at, id), id, amount_minor, token_id, answered
+		  FROM (SELECT * FROM candidates WHERE reason IS NULL ORDER BY due_at, id LIMIT nullif($2, 0)) chosen`
+	if _, err := tx.ExecContext(ctx, items, id, limit); err != nil {
+		return fmt.Errorf("store manifest: %w", err)
+	}
+	const left = `
+		INSERT INTO run_exclusions (run_id, charge_id, amount_minor, currency, disposition, reason)
+		SELECT $1, id, amount_minor, currency, CASE WHEN state = 'held' THEN 'held' ELSE 'postponed' END, reason
+		  FROM candidates WHERE reason IS NOT NULL`
+	if _, err := tx.ExecContext(ctx, left, id); err != nil {
+		return fmt.Errorf("store what the plan leaves out: %w", err)
+	}
+	// The next statements join a million fresh rows: without this they would be
+	// planned as if there were a thousand.
+	if _, err := tx.ExecContext(ctx, `ANALYZE run_items`); err != nil {
+		return fmt.Errorf("analyse manifest: %w", err)
+	}
+	_, err := tx.ExecContext(ctx, `DROP TABLE candidates`)
+	return err
+}
+
+// hashManifest counts and hashes the manifest's lines, as WriteManifest writes them.
+func hashManifest(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID) error {
+	rows, err := tx.QueryxContext(ctx, manifestQuery, id)
+	if err != nil {
+		return fmt.Errorf("read manifest: %w", err)
+	}
+	hash := sha256.New()
+	if err := writeManifest(rows, hash); err != nil {
+		return err
+	}
+	const store = `
+		UPDATE runs SET manifest_hash = $2, items = (SELECT count(*) FROM run_items WHERE run_id = $1) WHERE id = $1`
+	if _, err := tx.ExecContext(ctx, store, id, "sha256:"+hex.EncodeToString(hash.Sum(nil))); err != nil {
+		return fmt.Errorf("store manifest hash: %w", err)
+	}
+	return nil
+}

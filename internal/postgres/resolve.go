@@ -1,0 +1,162 @@
+package postgres
+
+import (
+	"context"
+	"fmt"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/contauth/contauth/billing"
+	"github.com/contauth/contauth/scheduler"
+)
+
+// ExpireLeases turns claimed charges whose lease ran out into unknown ones:
+// only the process that held the lease could say that nothing was sent. It
+// returns how many charges it moved.
+func (db *DB) ExpireLeases(ctx context.Context, limit int) (int, error) {
+	moved := 0
+	err := db.inTx(ctx, "expire leases", func(tx *sqlx.Tx) error {
+		const find = `
+			SELECT id, run_id, merchant_account, first_position, last_position
+			  FROM claims WHERE lease_until < clock_timestamp()
+			 ORDER BY id LIMIT $1 FOR UPDATE SKIP LOCKED`
+		var claims []struct {
+			ID              scheduler.ClaimID `db:"id"`
+			RunID           scheduler.RunID   `db:"run_id"`
+			MerchantAccount string            `db:"merchant_account"`
+			First           int               `db:"first_position"`
+			Last            int               `db:"last_position"`
+		}
+		if err := tx.SelectContext(ctx, &claims, find, limit); err != nil {
+			return fmt.Errorf("find expired claims: %w", err)
+		}
+		for _, claim := range claims {
+			n, err := expireClaim(ctx, tx, claim.RunID, claim.MerchantAccount, claim.First, claim.Last)
+			if err != nil {
+				return err
+			}
+			moved += n
+			if _, err := tx.ExecContext(ctx, `DELETE FROM claims WHERE id = $1`, claim.ID); err != nil {
+				return fmt.Errorf("forget claim: %w", err)
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return 0, err
+	}
+	return moved, nil
+}
+
+func expireClaim(ctx context.Context, tx *sqlx.Tx, run scheduler.RunID, merchantAccount string, first, last int) (int, error) {
+	const query = `
+		WITH e AS (
+			UPDATE charges c
+			   SET state = 'unknown', reason = 'lease_expired', decided_by = 'resolver', decided_at = clock_timestamp(),
+			       resolve_at = clock_timestamp(), lease_owner = NULL, lease_until = NULL
+			 WHERE c.id = ANY (ARRAY(
+			         SELECT c2.id FROM run_items i JOIN charges c2 ON c2.id = i.charge_id
+			          WHERE i.run_id = $1 AND i.merchant_account = $2 AND i.position BETWEEN $3 AND $4
+			            AND c2.state = 'claimed' AND c2.lease_until < clock_timestamp()
+			          ORDER BY c2.id FOR UPDATE OF c2))
+			RETURNING c.id, c.run_id, c.answered)
+		INSERT INTO observations (charge_id, at, run_id, attempt, counted, source, outcome, reason)
+		SELECT id, clock_timestamp(), run_id, answered + 1, false, 'resolver', 'unknown', 'lease_expired' FROM e`
+	res, err := tx.ExecContext(ctx, query, run, merchantAccount, first, last)
+	if err != nil {
+		return 0, fmt.Errorf("expire leases of run %d: %w", run, err)
+	}
+	n, err := res.RowsAffected()
+	return int(n), err
+}
+
+// ClaimReplays leases unknown and pending charges whose time has come, to be
+// sent again with the same key and bytes. A replay may be the charge, so the
+// facts of now are checked in the same transaction (charge protocol, step 10):
+// one that nobody wants any more, whose token died, whose run was aborted,
+// whose key may be forgotten or whose bytes this program cannot write is left
+// to messages from outside and to people, with its reason.
+func (db *DB) ClaimReplays(ctx context.Context, req scheduler.ReplayRequest) ([]billing.ClaimedCharge, error) {
+	var claimed []billing.ClaimedCharge
+	err := db.inTx(ctx, "claim replays", func(tx *sqlx.Tx) error {
+		acc, err := lockAccount(ctx, tx, req.MerchantAccount)
+		if err != nil {
+			return err
+		}
+		if acc.Halt != nil || acc.BackOff > 0 || acc.RateFree > 1 {
+			return nil
+		}
+		if err := giveUpReplays(ctx, tx, req.MerchantAccount); err != nil {
+			return err
+		}
+		const claim = `
+			UPDATE charges c
+			   SET lease_owner = $2, lease_no = c.lease_no + 1, replays = c.replays + 1,
+			       lease_until = clock_timestamp() + make_interval(secs => $3),
+			       resolve_at = clock_timestamp() + make_interval(secs => $3)
+			  FROM tokens t, account_settings s, runs r
+			 WHERE c.id = ANY (ARRAY(SELECT c2.id FROM charges c2
+			                          WHERE c2.resolve_at <= clock_timestamp() AND c2.merchant_account = $1 AND c2.wire_version = $4
+			                          ORDER BY c2.id LIMIT $5 FOR UPDATE SKIP LOCKED))
+			   AND t.id = c.token_id AND s.id = c.account_settings_id AND r.id = c.run_id
+			RETURNING` + claimedColumns + `, r.as_of AS business_now`
+		var rows []claimedRow
+		if err := tx.SelectContext(ctx, &rows, claim, req.MerchantAccount, req.Process, req.Lease.Seconds(), req.WireVersion, req.Limit); err != nil {
+			return fmt.Errorf("lease unknown charges: %w", err)
+		}
+		if acc.Rate > 0 && len(rows) > 0 {
+			const reserve = `
+				UPDATE merchant_accounts
+				   SET next_send_at = greatest(next_send_at, clock_timestamp()) + make_interval(secs => $2)
+				 WHERE id = $1`
+			if _, err := tx.ExecContext(ctx, reserve, req.MerchantAccount, float64(len(rows))/acc.Rate); err != nil {
+				return fmt.Errorf("reserve rate: %w", err)
+			}
+		}
+		claimed = charges(rows)
+		return nil
+	})
+	return claimed, err
+}
+
+// giveUpReplays takes charges that must not be sent again out of the
+// resolver's queue, with the reason why.
+func giveUpReplays(ctx context.Context, tx *sqlx.Tx, merchantAccount string) error {
+	const query = `
+		UPDATE charges c
+		   SET resolve_at = NULL, decided_at = clock_timestamp(), decided_by = coalesce(c.stop_actor, 'resolver'),
+		       reason = CASE WHEN c.stop_request IS NOT NULL THEN c.stop_reason
+		                     WHEN t.state NOT IN ('unverified', 'valid') THEN 'token_invalid'
+		                     WHEN r.state = 'aborted' THEN 'run_aborted'
+		                     ELSE 'needs_person' END
+		  FROM tokens t, runs r
+		 WHERE c.id = ANY (ARRAY(SELECT c2.id FROM charges c2
+		                          WHERE c2.resolve_at <= clock_timestamp() AND c2.merchant_account = $1
+		                          ORDER BY c2.id FOR UPDATE SKIP LOCKED))
+		   AND t.id = c.token_id AND r.id = c.run_id
+		   AND (c.stop_request IS NOT NULL OR t.state NOT IN ('unverified', 'valid') OR r.state = 'aborted'
+		        OR c.attempt_started_at < clock_timestamp() - make_interval(secs => $2))`
+	if _, err := tx.ExecContext(ctx, query, merchantAccount, billing.SafeLife.Seconds()); err != nil {
+		return fmt.Errorf("give up replays: %w", err)
+	}
+	return nil
+}
+
+// OpenUnknown says how many unknown charges of a run will be sent again within
+// the first steps of the ladder, and when the next one will.
+func (db *DB) OpenUnknown(ctx context.Context, id scheduler.RunID, merchantAccounts []string, steps int) (scheduler.OpenUnknown, error) {
+	const query = `
+		SELECT count(*) AS count,
+		       coalesce(extract(epoch FROM min(c.resolve_at) - clock_timestamp()), 0)::double precision AS next
+		  FROM charges c
+		 WHERE c.run_id = $1 AND c.state = 'unknown' AND c.resolve_at IS NOT NULL AND c.replays < $2
+		   AND c.merchant_account = ANY ($3)`
+	var row struct {
+		Count int     `db:"count"`
+		Next  seconds `db:"next"`
+	}
+	if err := db.sqlx.GetContext(ctx, &row, query, id, steps, merchantAccounts); err != nil {
+		return scheduler.OpenUnknown{}, fmt.Errorf("count unknown charges of run %d: %w", id, err)
+	}
+	return scheduler.OpenUnknown{Count: row.Count, Next: max(0, row.Next.duration())}, nil
+}

@@ -1,0 +1,170 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"time"
+
+	"github.com/contauth/contauth/billing"
+)
+
+// feed claims a lane's part of the manifest, pass after pass, until every item
+// is accounted for or the lane is stopped. It stays about one batch ahead of
+// the workers.
+func (w *work) feed(ctx context.Context, l *lane) error {
+	if l.account.Stopped {
+		// A stop belongs to the run's last working; a resumed run tries again.
+		w.logger.Debug("account was stopped before; trying again", "merchant_account", l.account.MerchantAccount)
+	}
+	position := l.account.First - 1
+	var speed pace
+	for ctx.Err() == nil {
+		if stopped, _ := l.stopReason(); stopped != nil {
+			return nil
+		}
+		if position >= l.account.Last {
+			next, done, err := w.endPass(ctx, l)
+			if done || err != nil {
+				return err
+			}
+			position = next
+			continue
+		}
+		size := w.claimSize(l, speed.perSecond(l.answered.Load(), time.Now()))
+		if !w.awaitRoom(ctx, l, size) {
+			return nil
+		}
+		next, err := w.claim(ctx, l, position, size)
+		if err != nil {
+			return err
+		}
+		position = next
+	}
+	return nil
+}
+
+// claimSize is how many charges leave within the claim-ahead time at the
+// present pace: at least as many as may be in flight, at most a full claim.
+func (w *work) claimSize(l *lane, perSecond float64) int {
+	l.mu.Lock()
+	least := max(1, l.limit)
+	l.mu.Unlock()
+	return min(w.opts.ClaimSize, max(least, int(perSecond*w.opts.ClaimAhead.Seconds())))
+}
+
+// awaitRoom waits until the queue is shorter than a claim and no back-off
+// holds. It reports false when the lane has ended.
+func (w *work) awaitRoom(ctx context.Context, l *lane, size int) bool {
+	for {
+		if wait := l.quiet(); wait > 0 {
+			if !sleep(ctx, wait) {
+				return false
+			}
+			continue
+		}
+		if stopped, _ := l.stopReason(); stopped != nil {
+			return true // feed looks again
+		}
+		if l.hasRoom(size - 1) {
+			return ctx.Err() == nil
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-l.room:
+		}
+	}
+}
+
+// claim claims one window and returns the position to go on after.
+func (w *work) claim(ctx context.Context, l *lane, after, size int) (int, error) {
+	req := w.newClaimRequest(l, after, size)
+	before := time.Now()
+	res, err := w.store.ClaimDue(ctx, req)
+	if err != nil {
+		if ctx.Err() != nil {
+			return after, nil
+		}
+		if res, err = w.readBack(ctx, req, err); err != nil {
+			return after, err
+		}
+	}
+	l.setShare(res.Slots)
+	switch {
+	case res.Halt != "":
+		w.stopLane(ctx, l, res.Halt, "", "postponed")
+		return after, nil
+	case res.Wait > 0:
+		sleep(ctx, res.Wait)
+		return after, nil
+	case res.RunState != RunRunning:
+		return l.account.Last, nil // control sees it too and ends the work
+	}
+	if len(res.Charges) > 0 {
+		l.push(w.newParcels(l, res, before, time.Now()))
+	}
+	return res.Position, nil
+}
+
+// readBack finds out what became of a claim that failed: an error at COMMIT
+// may hide a success. A claim that cannot be read back in time is left to its
+// leases.
+func (w *work) readBack(ctx context.Context, req ClaimRequest, cause error) (ClaimResult, error) {
+	for try := 0; errors.Is(cause, ErrUnavailable); try++ {
+		w.logger.Warn("claiming waits for the database", "error", cause)
+		if !waitForDatabase(ctx, w.opts.Repair, w.logger, try) {
+			break
+		}
+		res, err := w.store.ReadClaim(ctx, req)
+		switch {
+		case err == nil:
+			return res, nil
+		case errors.Is(err, billing.ErrNotFound):
+			// It never happened: the caller claims the same window again.
+			return ClaimResult{Position: req.After, Slots: req.SlotsHeld, RunState: RunRunning}, nil
+		default:
+			cause = err
+		}
+	}
+	if ctx.Err() != nil {
+		return ClaimResult{Position: req.After, Slots: req.SlotsHeld, RunState: RunRunning}, nil
+	}
+	return ClaimResult{}, cause
+}
+
+// idleWait is how long a pass that found nothing waits before the next one.
+const idleWait = 200 * time.Millisecond
+
+// endPass waits for what is on its way, and says where the next pass begins,
+// or that none is needed. Items that are leased to others are waited for:
+// their answers count for this run too, and what their owners drop comes back.
+func (w *work) endPass(ctx context.Context, l *lane) (next int, done bool, err error) {
+	for !l.isIdle() {
+		select {
+		case <-ctx.Done():
+			return 0, true, nil
+		case <-l.room:
+		}
+	}
+	w.flusher.awaitSaved()
+	left, err := w.store.LeftOver(ctx, w.run.ID, l.account.MerchantAccount)
+	switch {
+	case ctx.Err() != nil:
+		return 0, true, nil
+	case errors.Is(err, ErrUnavailable):
+		return l.account.Last, !waitForDatabase(ctx, w.opts.Repair, w.logger, 0), nil
+	case err != nil:
+		return 0, true, err
+	case left.Items == 0:
+		return 0, true, nil
+	case left.FirstPosition > 0:
+		sleep(ctx, idleWait)
+		return left.FirstPosition - 1, false, nil
+	default:
+		if left.LeaseEnds > time.Second {
+			w.logger.Info("waiting for charges that another process holds", "charges", left.Claimed, "at_most", left.LeaseEnds.Round(time.Second))
+		}
+		sleep(ctx, min(max(left.LeaseEnds, idleWait), time.Second))
+		return l.account.Last, false, nil
+	}
+}

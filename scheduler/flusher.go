@@ -1,0 +1,188 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+
+	"github.com/contauth/contauth/billing"
+)
+
+// A flusher writes answers down in groups. Its channel is bounded: when the
+// database does not keep up, workers wait with their answers and nothing more
+// is sent.
+type flusher struct {
+	store   Store
+	logger  hclog.Logger
+	size    int           // answers a group at most
+	wait    time.Duration // how long the first answer waits for company
+	repair  func(context.Context) error
+	answers chan *parcel
+	tally   *tally
+
+	mu      sync.Mutex
+	settled []ClaimID // batches whose last answer is committed; their rows can go
+	unsaved int       // answers handed in and not yet committed
+	saved   *sync.Cond
+}
+
+func newFlusher(store Store, logger hclog.Logger, opts Options, t *tally) *flusher {
+	f := &flusher{
+		store: store, logger: logger, size: opts.FlushSize, wait: opts.Flush, repair: opts.Repair,
+		answers: make(chan *parcel, 2*opts.FlushSize), tally: t,
+	}
+	f.saved = sync.NewCond(&f.mu)
+	return f
+}
+
+// hand takes over an answer. It blocks while the database is behind.
+func (f *flusher) hand(p *parcel) {
+	f.mu.Lock()
+	f.unsaved++
+	f.mu.Unlock()
+	f.answers <- p
+}
+
+// awaitSaved returns when every answer handed in so far is committed.
+func (f *flusher) awaitSaved() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for f.unsaved > 0 {
+		f.saved.Wait()
+	}
+}
+
+// run writes groups until the channel is closed and empty. It goes on while
+// the database is away, until ctx ends; what it could not write then is known
+// to the gateway under the attempt's key, and comes back by a replay.
+func (f *flusher) run(ctx context.Context) {
+	group := make([]*parcel, 0, f.size)
+	for first := range f.answers {
+		group = f.gather(append(group[:0], first))
+		f.settle(ctx, group)
+		f.mu.Lock()
+		f.unsaved -= len(group)
+		f.mu.Unlock()
+		f.saved.Broadcast()
+	}
+}
+
+// gather adds what arrives within the wait, up to a full group.
+func (f *flusher) gather(group []*parcel) []*parcel {
+	timer := time.NewTimer(f.wait)
+	defer timer.Stop()
+	for len(group) < f.size {
+		select {
+		case p, ok := <-f.answers:
+			if !ok {
+				return group
+			}
+			group = append(group, p)
+		case <-timer.C:
+			return group
+		}
+	}
+	return group
+}
+
+// settle commits a group. A group that the database refuses is split until the
+// one answer that it cannot take stands alone: the others must not wait for it.
+func (f *flusher) settle(ctx context.Context, group []*parcel) {
+	settlements := make([]billing.Settlement, len(group))
+	for i, p := range group {
+		settlements[i] = p.settlement
+	}
+	claims := f.takeSettled()
+	for try := 0; ; try++ {
+		_, err := f.store.Settle(ctx, settlements, claims)
+		switch {
+		case err == nil:
+			f.committed(group)
+			return
+		case errors.Is(err, ErrUnavailable) || errors.Is(err, billing.ErrUnknown):
+			f.logger.Warn("answers wait for the database", "answers", len(group), "error", err)
+			if !waitForDatabase(ctx, f.repair, f.logger, try) {
+				f.logger.Error("answers not recorded; replays will bring them back", "answers", len(group), "error", err)
+				return
+			}
+		case len(group) == 1:
+			f.logger.Error("an answer cannot be recorded; a replay will bring it back",
+				"charge_id", group[0].ID, "attempt", group[0].Attempt, "error", err)
+			return
+		default:
+			f.giveBackSettled(claims)
+			f.settle(ctx, group[:len(group)/2])
+			f.settle(ctx, group[len(group)/2:])
+			return
+		}
+	}
+}
+
+func (f *flusher) committed(group []*parcel) {
+	for _, p := range group {
+		f.tally.add(p)
+		f.close(p.batch)
+	}
+}
+
+// close counts one charge of a batch as settled.
+func (f *flusher) close(b *batch) {
+	if b.open.Add(-1) == 0 && b.id != 0 {
+		f.giveBackSettled([]ClaimID{b.id})
+	}
+}
+
+func (f *flusher) takeSettled() []ClaimID {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	claims := f.settled
+	f.settled = nil
+	return claims
+}
+
+func (f *flusher) giveBackSettled(claims []ClaimID) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.settled = append(f.settled, claims...)
+}
+
+// returnUnsent gives charges back of which no byte was sent. Replays stay as
+// they are: their lease ends by itself and the resolver takes them again.
+func (f *flusher) returnUnsent(ctx context.Context, parcels []*parcel) {
+	var given []billing.ClaimedCharge
+	for _, p := range parcels {
+		if p.batch.id != 0 {
+			given = append(given, p.ClaimedCharge)
+		}
+	}
+	for try := 0; len(given) > 0; try++ {
+		err := f.store.GiveBack(ctx, given, nil)
+		if err == nil {
+			break
+		}
+		f.logger.Warn("unsent charges wait for the database", "charges", len(given), "error", err)
+		if !errors.Is(err, ErrUnavailable) || !waitForDatabase(ctx, f.repair, f.logger, try) {
+			return // their leases run out
+		}
+	}
+	for _, p := range parcels {
+		f.close(p.batch)
+	}
+}
+
+// waitForDatabase waits longer with each try and lets the caller's repair bring the
+// database back. It reports false once ctx has ended.
+func waitForDatabase(ctx context.Context, repair func(context.Context) error, logger hclog.Logger, try int) bool {
+	if !sleep(ctx, min(50*time.Millisecond<<min(try, 6), 2*time.Second)) {
+		return false
+	}
+	if repair != nil {
+		if err := repair(ctx); err != nil {
+			logger.Warn("database not back yet", "error", err)
+		}
+	}
+	return true
+}

@@ -1,0 +1,316 @@
+package scheduler
+
+import (
+	"context"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/contauth/contauth/billing"
+)
+
+// A batch is the charges of one claim. Its row in the database goes with its
+// last answer.
+type batch struct {
+	id   ClaimID // 0 for replays, whose lease is on the charge alone
+	open atomic.Int32
+}
+
+// A parcel is one claimed charge on its way through this process.
+type parcel struct {
+	billing.ClaimedCharge
+	batch      *batch
+	lane       *lane
+	settlement billing.Settlement
+}
+
+// A lane is one merchant account's way through a run: what is claimed and not
+// yet sent, and how many requests may be in flight.
+//
+// It starts with one request at a time and allows one more with each answer,
+// up to its share of max_in_flight: a wrong credential costs one call, not
+// sixty-four.
+type lane struct {
+	account   RunAccount
+	collector *billing.Collector
+
+	mu       sync.Mutex
+	changed  *sync.Cond // queue, limit, inFlight or closed changed
+	queue    []*parcel
+	inFlight int
+	limit    int // requests that may be in flight now
+	share    int // this process's share of max_in_flight
+	closed   bool
+	lowWater int           // claim more when the queue is no longer than this
+	room     chan struct{} // wakes the feeder: the queue is low, or nothing is in flight
+
+	stopped     *AccountStop // why nothing more is sent; nil while the lane works
+	disposition string       // what becomes of the items of a stopped lane
+	quietUntil  time.Time    // no claim before this moment
+	backOffs    int          // in a row, without an answer in between
+	rejections  int          // answers in a row that the gateway gave without trying
+	silences    int          // requests in a row without a readable answer
+
+	answered atomic.Int64 // all answers, for the pace
+}
+
+func newLane(account RunAccount, collector *billing.Collector) *lane {
+	l := &lane{account: account, collector: collector, limit: 1, share: account.MaxInFlight, room: make(chan struct{}, 1)}
+	l.changed = sync.NewCond(&l.mu)
+	return l
+}
+
+// push adds claimed charges to the queue.
+func (l *lane) push(parcels []*parcel) {
+	l.mu.Lock()
+	l.queue = append(l.queue, parcels...)
+	l.mu.Unlock()
+	l.changed.Broadcast()
+}
+
+// take returns the next charge to send, or nil when the lane is closed. It
+// waits for a charge, for a free place in flight, and for the moment that the
+// account's rate reserved. The caller must call done.
+func (l *lane) take() *parcel {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for {
+		if l.closed {
+			return nil
+		}
+		if len(l.queue) > 0 && l.inFlight < l.limit {
+			next := l.queue[0]
+			wait := time.Duration(0)
+			if !next.SendAt.IsZero() {
+				wait = time.Until(next.SendAt)
+			}
+			if wait <= 0 {
+				l.queue[0] = nil
+				l.queue = l.queue[1:]
+				l.inFlight++
+				if len(l.queue) <= l.lowWater {
+					l.signalRoom()
+				}
+				return next
+			}
+			timer := time.AfterFunc(wait, l.changed.Broadcast)
+			l.changed.Wait()
+			timer.Stop()
+			continue
+		}
+		l.changed.Wait()
+	}
+}
+
+// done says that a charge from take is no longer in flight.
+func (l *lane) done() {
+	l.mu.Lock()
+	l.inFlight--
+	idle := l.inFlight == 0 && len(l.queue) == 0
+	l.mu.Unlock()
+	l.changed.Signal() // one place, one worker
+	if idle {
+		l.signalRoom()
+	}
+}
+
+// signalRoom wakes the feeder.
+func (l *lane) signalRoom() {
+	select {
+	case l.room <- struct{}{}:
+	default: // it is awake already
+	}
+}
+
+// close lets every worker of the lane end.
+func (l *lane) close() {
+	l.mu.Lock()
+	l.closed = true
+	l.mu.Unlock()
+	l.changed.Broadcast()
+}
+
+// setShare takes over this process's share of max_in_flight.
+func (l *lane) setShare(share int) {
+	l.mu.Lock()
+	l.share = share
+	l.limit = min(l.limit, share)
+	if share > 0 && l.limit == 0 {
+		l.limit = 1
+	}
+	l.mu.Unlock()
+	l.changed.Broadcast()
+}
+
+// held is how many requests may be in flight as far as others must assume.
+func (l *lane) held() int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return max(l.inFlight, min(l.share, l.account.MaxInFlight))
+}
+
+// unsent lists the charges that are still in the queue.
+func (l *lane) unsent(ids []billing.ChargeID) []billing.ChargeID {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, p := range l.queue {
+		ids = append(ids, p.ID)
+	}
+	return ids
+}
+
+// remove takes the charges that match out of the queue.
+func (l *lane) remove(match func(*parcel) bool) []*parcel {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var removed, kept []*parcel
+	for _, p := range l.queue {
+		if match(p) {
+			removed = append(removed, p)
+		} else {
+			kept = append(kept, p)
+		}
+	}
+	l.queue = kept
+	return removed
+}
+
+// removeAll empties the queue.
+func (l *lane) removeAll() []*parcel { return l.remove(func(*parcel) bool { return true }) }
+
+// isIdle reports whether nothing is queued or in flight.
+func (l *lane) isIdle() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.queue) == 0 && l.inFlight == 0
+}
+
+// stop ends the lane's part of the run, for the first reason that is given,
+// and reports whether this call did it.
+func (l *lane) stop(reason billing.Reason, detail, disposition string) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopped != nil {
+		return false
+	}
+	l.stopped = &AccountStop{MerchantAccount: l.account.MerchantAccount, Reason: reason, Detail: detail}
+	l.disposition = disposition
+	return true
+}
+
+// stopReason returns why the lane ended and what becomes of its items, or nil.
+func (l *lane) stopReason() (*AccountStop, string) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.stopped, l.disposition
+}
+
+// quiet returns how long nothing may be claimed.
+func (l *lane) quiet() time.Duration {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return time.Until(l.quietUntil)
+}
+
+// hasRoom reports whether the queue is at most low long. If it is not, room is
+// signalled once it is.
+func (l *lane) hasRoom(low int) bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lowWater = low
+	return len(l.queue) <= low
+}
+
+// How much bad news in a row ends an account's part of a run.
+const (
+	maxRejections = 5 // «not processed» for the charge or its token: more is the account's fault
+	maxSilences   = 5 // no readable answer: then it is the gateway, and we step back
+	maxBackOffs   = 5
+)
+
+// A brake is what the lane must do after an answer.
+type brake int
+
+const (
+	brakeNone brake = iota
+	brakeBackOff
+	brakeStop
+)
+
+// observe learns from an answer how the account is doing.
+func (l *lane) observe(s *billing.Settlement) (brake, time.Duration) {
+	l.answered.Add(1)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	switch {
+	case s.Stop == billing.ScopeAccount:
+		return brakeStop, 0
+	case s.Stop == billing.ScopeNow:
+		return l.stepBack(s.RetryAfter)
+	case s.Outcome == billing.OutcomeUnknown:
+		if l.silences++; l.silences >= maxSilences {
+			l.silences = 0
+			return l.stepBack(0)
+		}
+	case s.Outcome == billing.OutcomeNotProcessed:
+		if l.rejections++; l.rejections >= maxRejections {
+			return brakeStop, 0
+		}
+	default:
+		l.rejections, l.silences, l.backOffs = 0, 0, 0
+		if l.limit < l.share {
+			l.limit++
+			l.changed.Signal()
+		}
+	}
+	return brakeNone, 0
+}
+
+// stepBack starts again with one request at a time, after a wait that doubles
+// each time. Answers that arrive during a wait do not prolong it.
+func (l *lane) stepBack(wish time.Duration) (brake, time.Duration) {
+	if time.Now().Before(l.quietUntil) {
+		return brakeNone, 0
+	}
+	if l.backOffs++; l.backOffs >= maxBackOffs {
+		return brakeStop, 0
+	}
+	wait := max(wish, firstBackOff<<(l.backOffs-1))
+	l.quietUntil = time.Now().Add(wait)
+	l.limit = 1
+	return brakeBackOff, wait
+}
+
+// firstBackOff is the first wait after the gateway could not be reached or
+// asked us to stay away; it doubles with each further one.
+const firstBackOff = time.Second
+
+// A pace measures how many answers a second a lane gets.
+type pace struct {
+	since time.Time
+	count int64
+	rate  float64
+}
+
+// perSecond returns the rate over about the last second.
+func (p *pace) perSecond(answered int64, now time.Time) float64 {
+	if elapsed := now.Sub(p.since); p.since.IsZero() || elapsed >= 250*time.Millisecond {
+		if !p.since.IsZero() {
+			p.rate = float64(answered-p.count) / elapsed.Seconds()
+		}
+		p.since, p.count = now, answered
+	}
+	return p.rate
+}
+
+// sleep waits, or less if ctx ends. It reports whether it waited the whole time.
+func sleep(ctx context.Context, wait time.Duration) bool {
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
