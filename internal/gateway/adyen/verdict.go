@@ -44,7 +44,7 @@ func verdict(from gateway.Answer, bodyErr error, secrets []string) error {
 	case no.Code == errorInProgress:
 		return fmt.Errorf("%w: HTTP %d, code %s", billing.ErrInProgress, from.Status, no.Code)
 	case from.Status == http.StatusConflict:
-		return unknownStatus(no)
+		return unknownStatus(no, bodyErr)
 	case from.Status == http.StatusTooManyRequests, no.Code == errorRateLimited,
 		from.Status == http.StatusServiceUnavailable && transient:
 		no.Scope, no.RetryAfter = billing.ScopeNow, retryAfter(from.Header)
@@ -55,7 +55,7 @@ func verdict(from gateway.Answer, bodyErr error, secrets []string) error {
 	case from.Status == http.StatusInternalServerError && readable && isPermanent(a.errorType):
 		no.Scope, no.Counted = storedScope(no.Code), true
 	default:
-		return unknownStatus(no)
+		return unknownStatus(no, bodyErr)
 	}
 	if no.Message == "" {
 		no.Message = http.StatusText(from.Status)
@@ -63,8 +63,15 @@ func verdict(from gateway.Answer, bodyErr error, secrets []string) error {
 	return no
 }
 
-func unknownStatus(no *billing.NotProcessedError) error {
-	return fmt.Errorf("%w: HTTP %d, code %q: %s", billing.ErrUnknown, no.Status, no.Code, no.Message)
+// unknownStatus is the error of an answer that leaves the outcome open.
+func unknownStatus(no *billing.NotProcessedError, bodyErr error) error {
+	switch {
+	case bodyErr != nil:
+		return bodyErr // unknown too, and says what was wrong with the body
+	case no.Code == "":
+		return fmt.Errorf("%w: HTTP %d without a readable error", billing.ErrUnknown, no.Status)
+	}
+	return fmt.Errorf("%w: HTTP %d, code %s: %s", billing.ErrUnknown, no.Status, no.Code, no.Message)
 }
 
 // isAccountFault reports whether a status says that every request of the
