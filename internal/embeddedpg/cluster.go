@@ -24,6 +24,8 @@ const (
 
 	// pollInterval is how often we look at a server that starts or stops.
 	pollInterval = 10 * time.Millisecond
+	// answerTimeout is how long a working server may take for one byte.
+	answerTimeout = 5 * time.Second
 	// patience is how long a start may take before a person is told why.
 	patience = 3 * time.Second
 	// stopTimeout is how long a fast stop may take (it writes a checkpoint)
@@ -82,14 +84,24 @@ func (c *cluster) look() sighting {
 	}
 }
 
-// answers reports whether somebody listens on the socket.
+// answers reports whether the server behind the socket works: it must answer a
+// message, because the kernel accepts connections even for a process that is
+// about to die. The message is SSLRequest, to which every server answers in one
+// byte before it asks who we are (PostgreSQL documentation, Message Formats).
 func (c *cluster) answers() bool {
-	conn, err := net.DialTimeout("unix", filepath.Join(c.socketDir, socketName), time.Second)
+	conn, err := net.DialTimeout("unix", filepath.Join(c.socketDir, socketName), answerTimeout)
 	if err != nil {
 		return false
 	}
-	conn.Close()
-	return true
+	defer conn.Close()
+	if err := conn.SetDeadline(time.Now().Add(answerTimeout)); err != nil {
+		return false
+	}
+	if _, err := conn.Write([]byte{0, 0, 0, 8, 0x04, 0xd2, 0x16, 0x2f}); err != nil {
+		return false
+	}
+	_, err = conn.Read(make([]byte, 1))
+	return err == nil
 }
 
 // ensure makes sure that the server answers.

@@ -2,6 +2,7 @@ package pgtest
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -122,7 +123,7 @@ func openShared() (*site, func() error, error) {
 		if err != nil {
 			return nil, nil, fmt.Errorf("%s: %w", urlVariable, err)
 		}
-		return opened, opened.close, nil
+		return opened, func() error { opened.close(); return nil }, nil
 	}
 	dir, err := sharedDir()
 	if err != nil {
@@ -156,17 +157,10 @@ func openPrivate(ctx context.Context, dir string, opts embeddedpg.Options) (*sit
 	}
 	opened, err := openSite(ctx, server.DSN("postgres"), func(name string) (string, error) { return server.DSN(name), nil })
 	if err != nil {
-		stop()
-		return nil, nil, err
+		return nil, nil, errors.Join(err, stop())
 	}
 	opened.server = server
-	return opened, func() error {
-		if err := opened.close(); err != nil {
-			stop()
-			return err
-		}
-		return stop()
-	}, nil
+	return opened, func() error { opened.close(); return stop() }, nil
 }
 
 // sharedDir is the directory that all test binaries of a user share. Others may

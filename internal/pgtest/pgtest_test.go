@@ -46,6 +46,47 @@ func TestNewEmpty_HasNothing(t *testing.T) {
 	}
 }
 
+func TestNew_DatabasesAreSeparateAndGoAway(t *testing.T) {
+	t.Parallel()
+	var first *pgtest.DB
+	second := pgtest.New(t)
+	t.Run("first", func(t *testing.T) {
+		first = pgtest.New(t)
+		db := open(t, first)
+		if _, err := db.Exec(`CREATE TABLE mark (x int)`); err != nil {
+			t.Fatal(err)
+		}
+		// This connection stays open: it must not keep the database alive.
+		if _, err := db.Conn(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	})
+	db := open(t, second)
+	if n := count(t, db, `SELECT count(*) FROM pg_tables WHERE tablename = 'mark'`); n != 0 {
+		t.Error("a table of another test's database is here")
+	}
+	if n := count(t, db, `SELECT count(*) FROM pg_database WHERE datname = $1`, first.Name); n != 0 {
+		t.Errorf("database %s is there after its test", first.Name)
+	}
+}
+
+func TestNewServer_SurvivesKill(t *testing.T) {
+	t.Parallel()
+	server := pgtest.NewServer(t, pgtest.Options{})
+	db := open(t, server.New(t))
+	if _, err := db.Exec(`CREATE TABLE mark AS SELECT 1 AS x`); err != nil {
+		t.Fatal(err)
+	}
+	server.Kill(t)
+	if pid := server.Embedded().PID(); pid != 0 {
+		t.Errorf("PID = %d after Kill, want 0", pid)
+	}
+	server.Ensure(t)
+	if n := count(t, db, `SELECT x FROM mark`); n != 1 {
+		t.Errorf("x = %d after the crash, want 1", n)
+	}
+}
+
 func BenchmarkNew(b *testing.B) {
 	for b.Loop() {
 		pgtest.New(b)

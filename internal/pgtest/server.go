@@ -5,6 +5,7 @@ import (
 	"maps"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/contauth/contauth/internal/embeddedpg"
 	"github.com/contauth/contauth/internal/logtest"
@@ -60,8 +61,10 @@ func (s *Server) NewEmpty(t testing.TB) *DB {
 	return s.site.empty(t)
 }
 
-// Kill ends the server at once, as a crash of the machine's Postgres would
-// (SIGKILL to its first process). Connections break; Ensure brings it back.
+// Kill ends the server as a crash would (SIGKILL to its first process), and
+// returns when that process is dead. Postgres' other processes notice and end
+// soon after it, each in its own time, so a connection may answer once more.
+// Ensure brings the server back.
 func (s *Server) Kill(t testing.TB) {
 	t.Helper()
 	pid := s.site.server.PID()
@@ -70,6 +73,11 @@ func (s *Server) Kill(t testing.TB) {
 	}
 	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 		t.Fatalf("kill Postgres: %v", err)
+	}
+	ticker := time.NewTicker(time.Millisecond)
+	defer ticker.Stop()
+	for s.site.server.PID() == pid {
+		<-ticker.C
 	}
 }
 
