@@ -36,13 +36,14 @@ type subscriptionRow struct {
 	MaxCycles       int                       `db:"max_cycles"` // 0 for no limit
 	EndsOn          *time.Time                `db:"ends_on"`
 	State           billing.SubscriptionState `db:"state"`
+	Reason          billing.Reason            `db:"reason"` // of State; empty while it is active
 	NextCycle       int                       `db:"next_cycle"`
 }
 
 const subscriptionRowColumns = `
 	s.id, s.token_id, t.state AS token_state, s.amount_minor, s.currency, s.merchant_account, s.reference,
 	s.anchor, s.timezone, s.interval_unit, s.interval_count, coalesce(s.max_cycles, 0) AS max_cycles, s.ends_on,
-	s.state, s.next_cycle`
+	s.state, s.reason, s.next_cycle`
 
 // calendar returns the subscription's dates, or billing.ErrInvalid if the row
 // cannot have any, for example because this machine does not know its zone.
@@ -71,7 +72,7 @@ func (s subscriptionRow) decideCycle() (billing.ChargeState, billing.Reason) {
 	switch {
 	case s.AmountMinor == 0:
 		return billing.ChargeWaived, billing.ReasonNothingDue
-	case s.State == billing.SubscriptionPaused:
+	case s.State == billing.SubscriptionPaused && s.Reason != billing.ReasonCalendarInvalid: // those were owed all the time
 		return billing.ChargeWaived, billing.ReasonSubscriptionPaused
 	case !s.TokenState.Chargeable():
 		return billing.ChargeHeld, billing.ReasonTokenInvalid
