@@ -94,7 +94,13 @@ func newRootCommand(e *env) *cobra.Command {
 	flags.StringVar(&e.actor, "actor", osUser(), "`NAME` of the person or program who asks, kept in the audit table")
 	flags.BoolVar(&e.verbose, "verbose", false, "log what happens inside, on standard error")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
-	root.AddCommand(newConfigCommand(e), newSandboxCommand(e), newRunCommand(e))
+	root.AddCommand(newConfigCommand(e), newImportCommand(e), newSandboxCommand(e), newRunCommand(e))
+	root.AddCommand(newChargesCommand(e))
+	root.AddCommand(newClockCommand(e))
+	root.AddCommand(newMigrateCommand(e))
+	root.AddCommand(newPauseCommand(e))
+	root.AddCommand(newSubscriptionsCommand(e))
+	root.AddCommand(newUnpauseCommand(e))
 	return root
 }
 

@@ -58,12 +58,16 @@ var rules = []rule{
 		ours: []string{"billing", "tokens", "scheduler"}, others: []string{sqlx, pq, hclog, uuid},
 	},
 	{
+		pkg: "internal/importer", why: "reads files into billing's rows; it does not know where they are stored",
+		ours: []string{"billing", "tokens"}, never: []string{"database", "net/http"},
+	},
+	{
 		pkg: "internal/embeddedpg", why: "starts a server and hands out an address; it does not know what is stored there",
 		others: []string{"github.com/fergusstrange/embedded-postgres", "golang.org/x/sys", hclog, pq},
 	},
 	{
 		pkg: "internal/pgtest", why: "gives a test a migrated database; the store under test is opened by the test",
-		ours: []string{"internal/embeddedpg", "migrations"}, others: []string{sqlx, pq, hclog, uuid},
+		ours: []string{"internal/embeddedpg", "internal/logtest", "migrations"}, others: []string{sqlx, pq, hclog, uuid},
 	},
 	{
 		pkg: "internal/logtest", why: "sends logs to t.Log",

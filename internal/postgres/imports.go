@@ -1,0 +1,302 @@
+package postgres
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+
+	"github.com/jmoiron/sqlx"
+
+	"github.com/contauth/contauth/billing"
+)
+
+// An import is one transaction, all or nothing. The lines of the file go by COPY
+// into a temporary table; from there on every step is one statement over all of
+// them, so that neither the file nor what is stored is ever in this process's
+// memory. One import works at a time.
+//
+// It locks subscriptions, then charges, each in the order of their numbers, as
+// planning, settling and people's commands do.
+
+// errDryRun rolls back what a dry run did.
+var errDryRun = errors.New("dry run")
+
+// importSize is the number of rows from which on tables are analysed, so that
+// the statements that follow are planned for what is there now.
+const importSize = 10_000
+
+// An importJob is what the steps of an import share.
+type importJob struct {
+	tx     *sqlx.Tx
+	req    billing.ImportRequest
+	result billing.ImportResult
+	badAt  int // the line of the last bad row
+}
+
+// runImport does the work of an import in its transaction, and writes the audit.
+func (db *DB) runImport(ctx context.Context, kind string, req billing.ImportRequest, work func(job *importJob) error) (billing.ImportResult, error) {
+	job := &importJob{req: req, result: billing.ImportResult{DryRun: req.DryRun}}
+	err := db.inTx(ctx, "import "+kind, func(tx *sqlx.Tx) error {
+		job.tx = tx
+		if err := job.prepare(ctx); err != nil {
+			return err
+		}
+		if err := work(job); err != nil {
+			return err
+		}
+		if err := job.stopIfBad(); err != nil {
+			return err
+		}
+		if req.DryRun {
+			return errDryRun
+		}
+		return recordAudit(ctx, tx, auditEntry{
+			Actor: req.Actor, Action: "import_" + kind, ObjectKind: "file", Object: req.File,
+			After: map[string]any{"sha256": req.Hash(), "result": job.result},
+		})
+	})
+	if errors.Is(err, errDryRun) {
+		err = nil
+	}
+	return job.result, err
+}
+
+// prepare gives the transaction the room and the time that a large file needs,
+// and makes other imports wait.
+func (j *importJob) prepare(ctx context.Context) error {
+	const query = `
+		SELECT set_config('statement_timeout', '0', true), set_config('work_mem', '64MB', true), set_config('jit', 'off', true),
+		       pg_advisory_xact_lock(hashtext('contauth import'))`
+	if _, err := j.tx.ExecContext(ctx, query); err != nil {
+		return fmt.Errorf("wait for other imports: %w", err)
+	}
+	return nil
+}
+
+// stopIfBad ends an import of which bad rows are known.
+func (j *importJob) stopIfBad() error {
+	switch j.result.Bad {
+	case 0:
+		return nil
+	case 1:
+		return fmt.Errorf("1 bad row, nothing was stored: %w", billing.ErrInvalid)
+	}
+	return fmt.Errorf("%d bad rows, nothing was stored: %w", j.result.Bad, billing.ErrInvalid)
+}
+
+// bad reports a bad row. The rows of a line come one after the other.
+func (j *importJob) bad(row billing.BadRow) error {
+	if row.Line != j.badAt {
+		j.badAt = row.Line
+		j.result.Bad++
+	}
+	return j.req.Bad(row)
+}
+
+// stage copies the good rows of a file into the temporary table staged.
+func stage[Row any](ctx context.Context, j *importJob, rows billing.ImportRows[Row], create, copyIn string, values func(Row, []any)) error {
+	if _, err := j.tx.ExecContext(ctx, create); err != nil {
+		return fmt.Errorf("make room for the file: %w", err)
+	}
+	stmt, err := j.tx.PrepareContext(ctx, copyIn)
+	if err != nil {
+		return fmt.Errorf("start to copy the file: %w", err)
+	}
+	defer stmt.Close()
+	args := make([]any, copyColumns(copyIn))
+	for row, err := range rows {
+		if bad := (*billing.BadRow)(nil); errors.As(err, &bad) {
+			if bad.Line != j.badAt {
+				j.result.Rows++
+			}
+			if err := j.bad(*bad); err != nil {
+				return err
+			}
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read the file: %w", err)
+		}
+		j.result.Rows++
+		values(row, args)
+		if _, err := stmt.Exec(args...); err != nil {
+			return fmt.Errorf("copy the file: %w", err)
+		}
+	}
+	if _, err := stmt.ExecContext(ctx); err != nil {
+		return fmt.Errorf("copy the file: %w", err)
+	}
+	if _, err := j.tx.ExecContext(ctx, `ANALYZE staged`); err != nil {
+		return fmt.Errorf("analyse the file: %w", err)
+	}
+	j.badAt = 0 // the database begins again at the first line
+	return nil
+}
+
+func copyColumns(copyIn string) int {
+	n := 1
+	for _, c := range copyIn {
+		if c == ',' {
+			n++
+		}
+	}
+	return n
+}
+
+// refuseDuplicates reports each line whose reference is on an earlier line.
+func (j *importJob) refuseDuplicates(ctx context.Context) error {
+	const query = `
+		SELECT g.line, 'reference' AS column, g.reference AS value,
+		       'is on line ' || d.first || ' already, for the same merchant account' AS want
+		  FROM (SELECT merchant_account, reference, min(line) AS first
+		          FROM staged GROUP BY merchant_account, reference HAVING count(*) > 1) d
+		  JOIN staged g USING (merchant_account, reference)
+		 WHERE g.line > d.first
+		 ORDER BY g.line`
+	return j.refuse(ctx, query)
+}
+
+// storeTokens stores the tokens that are new, and reports the lines that say
+// something else about a token than what is known of it.
+func (j *importJob) storeTokens(ctx context.Context) error {
+	// Lines that name the payment method come first: the others take what they get.
+	const store = `
+		INSERT INTO tokens (merchant_account, token, shopper_reference, payment_method)
+		SELECT g.merchant_account, g.token, g.shopper_reference, coalesce(nullif(g.payment_method, ''), 'scheme')
+		  FROM staged g
+		 WHERE (g.payment_method = '') = $1
+		   AND NOT EXISTS (SELECT FROM tokens t WHERE t.merchant_account = g.merchant_account AND t.token = g.token)
+		ON CONFLICT (merchant_account, token) DO NOTHING`
+	stored := 0
+	for _, unnamed := range []bool{false, true} {
+		n, err := j.exec(ctx, store, unnamed)
+		if err != nil {
+			return fmt.Errorf("store tokens: %w", err)
+		}
+		stored += n
+	}
+	j.result.NewTokens = stored
+	if err := j.analyse(ctx, "tokens", stored); err != nil {
+		return err
+	}
+	const contradictions = `
+		SELECT g.line, v.col AS column, v.value, v.want
+		  FROM staged g
+		  JOIN tokens t ON t.merchant_account = g.merchant_account AND t.token = g.token
+		 CROSS JOIN LATERAL (VALUES
+		       ('token', '', g.shopper_reference <> t.shopper_reference,
+		        'belongs to another shopper reference: a token is one shopper''s for good'),
+		       ('payment_method', g.payment_method, g.payment_method NOT IN ('', t.payment_method),
+		        'the token is known with payment method ' || t.payment_method)) v (col, value, wrong, want)
+		 WHERE (g.shopper_reference <> t.shopper_reference OR g.payment_method NOT IN ('', t.payment_method))
+		   AND v.wrong
+		 ORDER BY g.line, v.col`
+	return j.refuse(ctx, contradictions)
+}
+
+// analyse tells the planner about a table that a statement filled.
+func (j *importJob) analyse(ctx context.Context, table string, rows int) error {
+	if rows < importSize {
+		return nil
+	}
+	if _, err := j.tx.ExecContext(ctx, `ANALYZE `+table); err != nil {
+		return fmt.Errorf("analyse %s: %w", table, err)
+	}
+	return nil
+}
+
+// analyse is importJob.analyse after the commit, when autovacuum would come only
+// in a minute. That it fails is no failure of the import.
+func (db *DB) analyse(ctx context.Context, tables ...string) {
+	for _, table := range tables {
+		if _, err := db.sqlx.ExecContext(ctx, `ANALYZE `+table); err != nil {
+			db.logger.Warn("table not analysed after an import", "table", table, "error", err)
+		}
+	}
+}
+
+// masked is the SQL for what people see of a token, as tokens.Token's
+// MaskedReference has it.
+func masked(column string) string {
+	return `CASE WHEN length(` + column + `) < 12 THEN '…' ELSE '…' || right(` + column + `, 4) END`
+}
+
+// refuse reports the bad rows that a query finds.
+func (j *importJob) refuse(ctx context.Context, query string, args ...any) error {
+	rows, err := j.tx.QueryxContext(ctx, query, args...)
+	if err != nil {
+		return fmt.Errorf("look for bad rows: %w", err)
+	}
+	defer rows.Close()
+	for rows.Next() {
+		var row billing.BadRow
+		if err := rows.Scan(&row.Line, &row.Column, &row.Value, &row.Want); err != nil {
+			return fmt.Errorf("read bad row: %w", err)
+		}
+		if err := j.bad(row); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("look for bad rows: %w", err)
+	}
+	j.badAt = 0
+	return nil
+}
+
+// tellChanges reports the differences to what was stored, and counts what has any.
+func (j *importJob) tellChanges(ctx context.Context) error {
+	const query = `SELECT line, reference, field, before, after FROM differences ORDER BY line, place`
+	rows, err := j.tx.QueryxContext(ctx, query)
+	if err != nil {
+		return fmt.Errorf("read differences: %w", err)
+	}
+	defer rows.Close()
+	last := 0
+	for rows.Next() {
+		var c billing.ImportChange
+		if err := rows.Scan(&c.Line, &c.Reference, &c.Field, &c.Before, &c.After); err != nil {
+			return fmt.Errorf("read difference: %w", err)
+		}
+		if c.Line != last {
+			last = c.Line
+			j.result.Changed++
+		}
+		if err := j.req.Changed(c); err != nil {
+			return err
+		}
+	}
+	if err := rows.Err(); err != nil {
+		return fmt.Errorf("read differences: %w", err)
+	}
+	return nil
+}
+
+// auditChanges writes one row for each subscription or charge with a difference.
+func (j *importJob) auditChanges(ctx context.Context, kind string) error {
+	const query = `
+		INSERT INTO audit (at, actor, action, merchant_account, object_kind, object, reason, before, after)
+		SELECT clock_timestamp(), $1, 'import_' || $2 || '_change', d.merchant_account, $2, d.reference, '',
+		       jsonb_object_agg(d.field, d.before), jsonb_object_agg(d.field, d.after)
+		  FROM differences d
+		 GROUP BY d.merchant_account, d.reference
+		 ORDER BY min(d.line)`
+	if _, err := j.tx.ExecContext(ctx, query, j.req.Actor, kind); err != nil {
+		return fmt.Errorf("write audit: %w", err)
+	}
+	return nil
+}
+
+// exec runs a statement and returns the number of rows it touched.
+func (j *importJob) exec(ctx context.Context, query string, args ...any) (int, error) {
+	var (
+		result sql.Result
+		err    error
+	)
+	if result, err = j.tx.ExecContext(ctx, query, args...); err != nil {
+		return 0, err
+	}
+	n, err := result.RowsAffected()
+	return int(n), err
+}
