@@ -65,7 +65,7 @@ fuzz: ## look for inputs that break a parser, FUZZTIME for each
 check: fmt vet staticcheck house ## formatting, vet, staticcheck, import rules, migration numbers
 
 fmt:
-	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go' | while read -r f; do [ ! -e "$$f" ] || echo "$$f"; done)); \
+	@unformatted=$$(gofmt -l .); \
 	if [ -n "$$unformatted" ]; then echo 'not formatted, run gofmt -w on:'; echo "$$unformatted"; exit 1; fi
 
 vet:
