@@ -243,6 +243,10 @@ func (db *DB) decideSubscription(ctx context.Context, id billing.SubscriptionID,
 		if err != nil && !(to == billing.SubscriptionCancelled && errors.Is(err, billing.ErrInvalid)) {
 			return err // a calendar that cannot be read must not keep anyone from cancelling
 		}
+		change = SubscriptionChange{ID: id, Reference: sub.Reference, MerchantAccount: sub.MerchantAccount, Waived: waived}
+		if change.Charges, err = decideOpenCharges(ctx, tx, id, decision); err != nil {
+			return err
+		}
 		if err := moveSubscription(ctx, tx, sub, to, r); err != nil {
 			return err
 		}
@@ -250,10 +254,6 @@ func (db *DB) decideSubscription(ctx context.Context, id billing.SubscriptionID,
 			if err := storeNextCycles(ctx, tx, []nextCycle{next}); err != nil {
 				return err
 			}
-		}
-		change = SubscriptionChange{ID: id, Reference: sub.Reference, MerchantAccount: sub.MerchantAccount, Waived: waived}
-		if change.Charges, err = decideOpenCharges(ctx, tx, id, decision); err != nil {
-			return err
 		}
 		return tx.GetContext(ctx, &change.State, `SELECT state FROM subscriptions WHERE id = $1`, id)
 	})
