@@ -125,9 +125,11 @@ func (s *Settlement) settleError(c *ClaimedCharge, err error, replays []time.Dur
 		s.becomeUnknown(c, replays, ReasonAnswerMissing)
 	}
 	// A replay is of an attempt that may have been sent before. «This copy was
-	// not processed» says nothing about the first one, so it stays unknown:
-	// only an answer that the gateway stored under the key settles it.
-	if c.Replays > 0 && !s.Counted && s.Outcome != OutcomeUnknown {
+	// not processed» says nothing about the first one, so it stays unknown: only
+	// an answer that the gateway stored under the key settles it, and a refusal
+	// of our own (no HTTP status) is no answer at all.
+	counted := s.Counted && (refused == nil || refused.Status != 0)
+	if c.Replays > 0 && !counted && s.Outcome != OutcomeUnknown {
 		stop, wait := s.Stop, s.RetryAfter
 		s.becomeUnknown(c, replays, ReasonAnswerMissing)
 		s.Stop, s.RetryAfter = stop, wait
