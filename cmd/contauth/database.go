@@ -33,7 +33,20 @@ func (e *env) open(ctx context.Context) (*session, error) {
 	return e.openWith(ctx, cfg)
 }
 
-func (e *env) openWith(ctx context.Context, cfg config.Config) (_ *session, err error) {
+func (e *env) openWith(ctx context.Context, cfg config.Config) (*session, error) {
+	s, err := e.connect(ctx, cfg)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.prepare(ctx, s.embedded != nil); err != nil {
+		s.close()
+		return nil, err
+	}
+	return s, nil
+}
+
+// connect opens the database as it is, starting a private one if need be.
+func (e *env) connect(ctx context.Context, cfg config.Config) (_ *session, err error) {
 	s := &session{config: cfg}
 	defer func() {
 		if err != nil {
@@ -54,9 +67,6 @@ func (e *env) openWith(ctx context.Context, cfg config.Config) (_ *session, err 
 	}
 	if s.db, err = postgres.Open(ctx, dsn, e.logger()); err != nil {
 		return nil, fmt.Errorf("%w (database.url in %s)", err, e.configPath)
-	}
-	if err := s.prepare(ctx, private); err != nil {
-		return nil, err
 	}
 	return s, nil
 }
