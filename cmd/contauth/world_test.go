@@ -53,6 +53,11 @@ func newWorld(t *testing.T, opts worldOptions) *world {
 	return newWorldOn(t, database.DSN, opts)
 }
 
+// testClient talks to the sandbox's control routes over one connection.
+func testClient() *http.Client {
+	return &http.Client{Timeout: patience, Transport: &http.Transport{MaxConnsPerHost: 1}}
+}
+
 var (
 	dsnHost = regexp.MustCompile(`host='?([^' ]+)'?`)
 	dsnUser = regexp.MustCompile(`user='?([^' ]+)'?`)
@@ -62,7 +67,7 @@ var (
 
 func newWorldOn(t *testing.T, dsn string, opts worldOptions) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), http: &http.Client{Timeout: patience, Transport: &http.Transport{MaxConnsPerHost: 1}}}
+	w := &world{t: t, dir: t.TempDir(), http: testClient()}
 	var err error
 	if w.db, err = sql.Open("postgres", dsn); err != nil {
 		t.Fatal(err)
