@@ -48,27 +48,28 @@ var errNotObject = errors.New("the body is not a JSON object")
 // a payment.
 func (req *request) decode(body []byte) error {
 	*req = request{}
-	if !utf8.Valid(body) {
+	text := string(body) // once, so that all fields are parts of it
+	if !utf8.ValidString(text) {
 		return errors.New("the body is not UTF-8")
 	}
-	s := scanner{data: body}
+	s := scanner{data: text}
 	s.space()
 	if s.peek() != '{' {
 		return errNotObject
 	}
-	if err := s.object(0, func(name []byte) error { return req.field(&s, name) }); err != nil {
+	if err := s.object(0, func(name string) error { return req.field(&s, name) }); err != nil {
 		return err
 	}
 	s.space()
-	if s.pos != len(body) {
+	if s.pos != len(text) {
 		return s.unexpected("the end of the body")
 	}
 	req.hasAmount = req.hasValue && req.currency != ""
 	return nil
 }
 
-func (req *request) field(s *scanner, name []byte) error {
-	switch string(name) {
+func (req *request) field(s *scanner, name string) error {
+	switch name {
 	case "merchantAccount":
 		return s.text(&req.merchantAccount)
 	case "reference":
@@ -84,21 +85,21 @@ func (req *request) field(s *scanner, name []byte) error {
 	case "recurringProcessingModel":
 		return s.text(&req.model)
 	case "amount":
-		return s.maybeObject(func(name []byte) error { return req.amountField(s, name) })
+		return s.maybeObject(func(name string) error { return req.amountField(s, name) })
 	case "paymentMethod":
-		return s.maybeObject(func(name []byte) error { return req.methodField(s, name) })
+		return s.maybeObject(func(name string) error { return req.methodField(s, name) })
 	case "additionalData":
-		return s.maybeObject(func(name []byte) error { return req.additionalField(s, name) })
+		return s.maybeObject(func(name string) error { return req.additionalField(s, name) })
 	case "metadata":
 		req.metadata = 0
-		return s.maybeObject(func([]byte) error { req.metadata++; return s.skip(1) })
+		return s.maybeObject(func(string) error { req.metadata++; return s.skip(1) })
 	}
 	req.noteCardData(name)
 	return s.skip(0)
 }
 
-func (req *request) amountField(s *scanner, name []byte) error {
-	switch string(name) {
+func (req *request) amountField(s *scanner, name string) error {
+	switch name {
 	case "currency":
 		return s.text(&req.currency)
 	case "value":
@@ -107,8 +108,8 @@ func (req *request) amountField(s *scanner, name []byte) error {
 	return s.skip(1)
 }
 
-func (req *request) methodField(s *scanner, name []byte) error {
-	switch string(name) {
+func (req *request) methodField(s *scanner, name string) error {
+	switch name {
 	case "type":
 		return s.text(&req.methodType)
 	case "storedPaymentMethodId":
@@ -123,8 +124,8 @@ func (req *request) methodField(s *scanner, name []byte) error {
 	return s.skip(1)
 }
 
-func (req *request) additionalField(s *scanner, name []byte) error {
-	switch string(name) {
+func (req *request) additionalField(s *scanner, name string) error {
+	switch name {
 	case "RequestedTestAcquirerResponseCode":
 		return s.textOrNumber(&req.testResult)
 	case "RequestedTestErrorResponseCode":
@@ -135,16 +136,16 @@ func (req *request) additionalField(s *scanner, name []byte) error {
 
 // noteCardData remembers a field that would carry a card number or its check
 // digits. contauth charges stored tokens only, so each of them is an alarm.
-func (req *request) noteCardData(name []byte) {
-	switch string(name) {
+func (req *request) noteCardData(name string) {
+	switch name {
 	case "number", "encryptedCardNumber", "cvc", "encryptedSecurityCode", "encryptedCard", "card", "encryptedPassword":
-		req.cardData = string(name)
+		req.cardData = name
 	}
 }
 
 // A scanner walks once over a JSON text.
 type scanner struct {
-	data []byte
+	data string
 	pos  int
 }
 
@@ -175,7 +176,7 @@ func (s *scanner) unexpected(wanted string) error {
 }
 
 // object reads an object and calls field for each name; field reads the value.
-func (s *scanner) object(depth int, field func(name []byte) error) error {
+func (s *scanner) object(depth int, field func(name string) error) error {
 	if depth >= maxDepth {
 		return fmt.Errorf("nested deeper than %d", maxDepth)
 	}
@@ -208,14 +209,14 @@ func (s *scanner) object(depth int, field func(name []byte) error) error {
 }
 
 // name reads a member's name, the colon and the space around it.
-func (s *scanner) name() ([]byte, error) {
+func (s *scanner) name() (string, error) {
 	name, err := s.str()
 	if err != nil {
-		return nil, err
+		return "", err
 	}
 	s.space()
 	if s.peek() != ':' {
-		return nil, s.unexpected("a colon")
+		return "", s.unexpected("a colon")
 	}
 	s.pos++
 	s.space()
@@ -224,7 +225,7 @@ func (s *scanner) name() ([]byte, error) {
 
 // maybeObject reads an object one level down with field, and steps over any
 // other value.
-func (s *scanner) maybeObject(field func(name []byte) error) error {
+func (s *scanner) maybeObject(field func(name string) error) error {
 	if s.peek() != '{' {
 		return s.skip(0)
 	}
@@ -238,7 +239,7 @@ func (s *scanner) text(to *string) error {
 		return s.skip(1)
 	}
 	value, err := s.str()
-	*to = string(value)
+	*to = value
 	return err
 }
 
@@ -251,7 +252,7 @@ func (s *scanner) textOrNumber(to *string) error {
 	if err := s.number(); err != nil {
 		return err
 	}
-	*to = string(s.data[start:s.pos])
+	*to = s.data[start:s.pos]
 	return nil
 }
 
@@ -265,7 +266,7 @@ func (s *scanner) integer(to *int64, has *bool) error {
 	if err := s.number(); err != nil {
 		return err
 	}
-	value, err := strconv.ParseInt(string(s.data[start:s.pos]), 10, 64)
+	value, err := strconv.ParseInt(s.data[start:s.pos], 10, 64)
 	*to, *has = value, err == nil
 	return nil
 }
@@ -274,7 +275,7 @@ func (s *scanner) integer(to *int64, has *bool) error {
 func (s *scanner) skip(depth int) error {
 	switch c := s.peek(); {
 	case c == '{':
-		return s.object(depth+1, func([]byte) error { return s.skip(depth + 1) })
+		return s.object(depth+1, func(string) error { return s.skip(depth + 1) })
 	case c == '[':
 		return s.array(depth + 1)
 	case c == '"':
@@ -284,7 +285,7 @@ func (s *scanner) skip(depth int) error {
 		return s.number()
 	}
 	for _, word := range [...]string{"true", "false", "null"} {
-		if end := s.pos + len(word); end <= len(s.data) && string(s.data[s.pos:end]) == word {
+		if end := s.pos + len(word); end <= len(s.data) && s.data[s.pos:end] == word {
 			s.pos = end
 			return nil
 		}
@@ -357,11 +358,10 @@ func (s *scanner) digits() bool {
 	return s.pos > start
 }
 
-// str reads a string. The result is part of the body where nothing had to be
-// unescaped, so it is good only as long as the body is.
-func (s *scanner) str() ([]byte, error) {
+// str reads a string. It is part of the text where nothing had to be unescaped.
+func (s *scanner) str() (string, error) {
 	if s.peek() != '"' {
-		return nil, s.unexpected("a string")
+		return "", s.unexpected("a string")
 	}
 	s.pos++
 	start := s.pos
@@ -373,35 +373,35 @@ func (s *scanner) str() ([]byte, error) {
 		case c == '\\':
 			return s.escaped(start)
 		case c < ' ':
-			return nil, s.unexpected("a character of a string")
+			return "", s.unexpected("a character of a string")
 		}
 		s.pos++
 	}
-	return nil, s.unexpected("a closing quote")
+	return "", s.unexpected("a closing quote")
 }
 
 // escaped reads on in a string that began at start and has an escape at pos.
-func (s *scanner) escaped(start int) ([]byte, error) {
+func (s *scanner) escaped(start int) (string, error) {
 	text := append([]byte(nil), s.data[start:s.pos]...)
 	for s.pos < len(s.data) {
 		switch c := s.data[s.pos]; {
 		case c == '"':
 			s.pos++
-			return text, nil
+			return string(text), nil
 		case c < ' ':
-			return nil, s.unexpected("a character of a string")
+			return "", s.unexpected("a character of a string")
 		case c != '\\':
 			text = append(text, c)
 			s.pos++
 		default:
 			r, err := s.escape()
 			if err != nil {
-				return nil, err
+				return "", err
 			}
 			text = utf8.AppendRune(text, r)
 		}
 	}
-	return nil, s.unexpected("a closing quote")
+	return "", s.unexpected("a closing quote")
 }
 
 // escape reads one escape sequence, which for a character outside the basic
@@ -455,7 +455,7 @@ func (s *scanner) hex(at int) (rune, bool) {
 		return 0, false
 	}
 	var r rune
-	for _, c := range s.data[at : at+4] {
+	for _, c := range []byte(s.data[at : at+4]) {
 		switch {
 		case c >= '0' && c <= '9':
 			c -= '0'
