@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -144,11 +145,11 @@ func (e *env) pauseSending(ctx context.Context, s *session, scope postgres.StopS
 
 // standingStopJSON is one row of the kill switch, as --json shows it.
 type standingStopJSON struct {
-	Scope  string  `json:"scope"`
-	Name   *string `json:"name"`
-	Reason string  `json:"reason"`
-	Actor  string  `json:"actor"`
-	At     string  `json:"at"`
+	Scope  string    `json:"scope"`
+	Name   *string   `json:"name"`
+	Reason string    `json:"reason"`
+	Actor  string    `json:"actor"`
+	At     time.Time `json:"at"`
 }
 
 func (e *env) printStandingStops(ctx context.Context, s *session) error {
@@ -158,7 +159,7 @@ func (e *env) printStandingStops(ctx context.Context, s *session) error {
 	}
 	if e.json {
 		for _, stop := range stops {
-			if err := e.printJSON(standingStopJSON{stop.Scope, orNull(stop.Name), stop.Reason, stop.Actor, instant(stop.At)}); err != nil {
+			if err := e.printJSON(standingStopJSON{stop.Scope, orNull(stop.Name), stop.Reason, stop.Actor, stop.At.UTC()}); err != nil {
 				return err
 			}
 		}
