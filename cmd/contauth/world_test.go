@@ -13,6 +13,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -274,11 +275,12 @@ func (w *world) decode(text string, v any) {
 
 // ledgerEntry is a line of the sandbox's ledger.
 type ledgerEntry struct {
-	Key         string `json:"idempotency_key"`
-	Reference   string `json:"reference"`
-	AmountMinor int64  `json:"amount_minor"`
-	Currency    string `json:"currency"`
-	ResultCode  string `json:"result_code"`
+	Key         string    `json:"idempotency_key"`
+	Reference   string    `json:"reference"`
+	AmountMinor int64     `json:"amount_minor"`
+	Currency    string    `json:"currency"`
+	ResultCode  string    `json:"result_code"`
+	At          time.Time `json:"at"`
 }
 
 func (w *world) ledger() []ledgerEntry {
@@ -396,4 +398,15 @@ func (w *world) requireChargedOnce(n int) {
 func (w *world) requireSound() {
 	w.t.Helper()
 	w.contauth(0, "check")
+}
+
+// paidAt lists when the gateway made its payments, in order.
+func (w *world) paidAt() []time.Time {
+	w.t.Helper()
+	var times []time.Time
+	for _, e := range w.ledger() {
+		times = append(times, e.At)
+	}
+	slices.SortFunc(times, time.Time.Compare)
+	return times
 }
