@@ -96,6 +96,7 @@ func newRootCommand(e *env) *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
 	root.AddCommand(newConfigCommand(e), newImportCommand(e), newSandboxCommand(e), newRunCommand(e))
 	root.AddCommand(newChargesCommand(e))
+	root.AddCommand(newCheckCommand(e))
 	root.AddCommand(newClockCommand(e))
 	root.AddCommand(newMigrateCommand(e))
 	root.AddCommand(newPauseCommand(e))
