@@ -19,7 +19,6 @@ import (
 
 	"github.com/contauth/contauth/billing"
 	"github.com/contauth/contauth/config"
-	"github.com/contauth/contauth/internal/gateway/adyen"
 	"github.com/contauth/contauth/internal/importer"
 	"github.com/contauth/contauth/internal/postgres"
 )
@@ -191,7 +190,7 @@ func hexOf(sum hash.Hash) func() string {
 func amountCheckers(cfg config.Config) map[string]importer.AmountChecker {
 	checkers := make(map[string]importer.AmountChecker, len(cfg.MerchantAccounts))
 	for _, a := range cfg.MerchantAccounts {
-		checkers[a.ID] = adyen.New(nil, adyen.Options{MerchantAccount: a.ID, BaseURL: a.BaseURL}, hclog.NewNullLogger())
+		checkers[a.ID] = newGateway(a, hclog.NewNullLogger())
 	}
 	return checkers
 }
