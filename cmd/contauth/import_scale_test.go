@@ -1,0 +1,85 @@
+//go:build scale
+
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"testing"
+	"time"
+
+	"github.com/contauth/contauth/internal/importer"
+	"github.com/contauth/contauth/internal/postgres"
+
+	"github.com/contauth/contauth/billing"
+)
+
+// TestScaleImport imports a million subscriptions with as many tokens, twice,
+// and watches the rate and this process's memory.
+func TestScaleImport(t *testing.T) {
+	const rows, rate, heap = 1_000_000, 50_000, 64 << 20
+	path := filepath.Join(t.TempDir(), "book.csv")
+	writeBook(t, path, rows)
+	_, s := importSession(t)
+	var peak uint64
+	req := billing.ImportRequest{
+		Actor: "scale", File: "book.csv", Hash: func() string { return "" },
+		Bad:     func(row billing.BadRow) error { return &row },
+		Changed: func(c billing.ImportChange) error { return fmt.Errorf("unexpected difference %+v", c) },
+	}
+	for _, what := range []string{"new", "again"} {
+		file, err := os.Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		n, start := 0, time.Now()
+		read := importer.Subscriptions(file, importer.Options{Accounts: amountCheckers(s.config), Now: time.Now()})
+		watched := func(yield func(billing.ImportedSubscription, error) bool) {
+			for row, err := range read {
+				if n++; n%50_000 == 0 {
+					var m runtime.MemStats
+					runtime.ReadMemStats(&m)
+					peak = max(peak, m.HeapInuse)
+				}
+				if !yield(row, err) {
+					return
+				}
+			}
+		}
+		result, err := (*postgres.DB).ImportSubscriptions(s.db, t.Context(), watched, req)
+		file.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		took := time.Since(start)
+		t.Logf("%s: %d rows in %s, %.0f rows/s, peak heap %d KiB: %+v", what, result.Rows, took.Round(time.Millisecond), rows/took.Seconds(), peak>>10, result)
+		if got := rows / took.Seconds(); got < rate {
+			t.Errorf("%s: %.0f rows/s, want %d", what, got, rate)
+		}
+	}
+	if peak > heap {
+		t.Errorf("peak heap %d bytes, want at most %d", peak, heap)
+	}
+}
+
+func writeBook(t *testing.T, path string, rows int) {
+	t.Helper()
+	file, err := os.Create(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := bufio.NewWriter(file)
+	fmt.Fprintln(w, "reference,merchant_account,shopper_reference,token,payment_method,amount_minor,currency,interval_unit,interval_count,anchor,timezone,max_cycles,ends_on,description")
+	for i := range rows {
+		fmt.Fprintf(w, "SUB-%08d,DemoEU,shopper-%08d,TKN%08dXQ,,%d,EUR,month,1,2026-01-%02dT09:00,Europe/Berlin,,,plan %d\n", i, i, i, 500+i%9000, 1+i%31, i%7)
+	}
+	if err := w.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if err := file.Close(); err != nil {
+		t.Fatal(err)
+	}
+}
