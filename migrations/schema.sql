@@ -1,0 +1,511 @@
+-- The schema as the migrations leave it, for readers. Nobody runs this file: it
+-- is written by «go test ./migrations -update», and a test compares what it makes
+-- with what the migrations make. The role contauth_reader must exist.
+
+CREATE SCHEMA reporting;
+COMMENT ON SCHEMA reporting IS 'Views for reporting tools. Columns keep their names and meaning; new ones may be added at the end.';
+
+CREATE TABLE public.account_settings (
+    id               integer                  GENERATED ALWAYS AS IDENTITY,
+    merchant_account text                     NOT NULL,
+    base_url         text                     NOT NULL,
+    return_url       text                     NOT NULL,
+    created_at       timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT account_settings_pkey PRIMARY KEY (id),
+    CONSTRAINT account_settings_are_stored_once UNIQUE (merchant_account, base_url, return_url)
+);
+COMMENT ON TABLE public.account_settings IS 'What configuration puts into a request''s bytes. Rows never change, so that an open attempt is sent again with the bytes it had.';
+
+CREATE TABLE public.alerts (
+    id        bigint                   GENERATED ALWAYS AS IDENTITY,
+    at        timestamp with time zone NOT NULL DEFAULT now(),
+    kind      text                     NOT NULL,
+    charge_id bigint,
+    detail    text                     NOT NULL,
+    closed_at timestamp with time zone,
+    CONSTRAINT alerts_pkey PRIMARY KEY (id)
+);
+COMMENT ON TABLE public.alerts IS 'What a person must look at, such as two answers that contradict each other.';
+
+CREATE TABLE public.audit (
+    id               bigint                   GENERATED ALWAYS AS IDENTITY,
+    at               timestamp with time zone NOT NULL DEFAULT now(),
+    actor            text                     NOT NULL,
+    action           text                     NOT NULL,
+    merchant_account text,
+    object_kind      text                     NOT NULL,
+    object           text                     NOT NULL,
+    reason           text                     NOT NULL DEFAULT ''::text,
+    before           jsonb,
+    after            jsonb,
+    CONSTRAINT audit_pkey PRIMARY KEY (id),
+    CONSTRAINT audit_actor_is_named CHECK ((actor <> ''::text))
+);
+COMMENT ON TABLE public.audit IS 'Who did what, when and why. Rows are only added.';
+
+CREATE TABLE public.charges (
+    id                  bigint                   GENERATED ALWAYS AS IDENTITY,
+    subscription_id     bigint,
+    token_id            bigint                   NOT NULL,
+    amount_minor        bigint                   NOT NULL,
+    due_at              timestamp with time zone NOT NULL,
+    next_attempt_at     timestamp with time zone NOT NULL,
+    created_at          timestamp with time zone NOT NULL DEFAULT now(),
+    decided_at          timestamp with time zone NOT NULL DEFAULT now(),
+    finished_at         timestamp with time zone,
+    attempt_started_at  timestamp with time zone,
+    lease_until         timestamp with time zone,
+    resolve_at          timestamp with time zone,
+    lease_owner         bigint,
+    run_id              bigint,
+    cycle               integer,
+    period_start        date,
+    period_end          date,
+    answered            integer                  NOT NULL DEFAULT 0,
+    lease_no            integer                  NOT NULL DEFAULT 0,
+    account_settings_id integer,
+    wire_version        smallint,
+    replays             smallint                 NOT NULL DEFAULT 0,
+    state               text                     NOT NULL DEFAULT 'due'::text,
+    reason              text                     NOT NULL DEFAULT ''::text,
+    decided_by          text                     NOT NULL,
+    currency            text                     NOT NULL,
+    model               text                     NOT NULL,
+    merchant_account    text                     NOT NULL,
+    reference           text                     NOT NULL,
+    description         text                     NOT NULL DEFAULT ''::text,
+    stop_request        text,
+    stop_reason         text,
+    stop_actor          text,
+    CONSTRAINT charges_pkey PRIMARY KEY (id),
+    CONSTRAINT charge_cycles_are_made_once UNIQUE (subscription_id, cycle),
+    CONSTRAINT charges_are_made_once UNIQUE (merchant_account, reference),
+    CONSTRAINT charge_amount_is_positive CHECK (((amount_minor > 0) OR ((amount_minor = 0) AND (state = 'waived'::text)))),
+    CONSTRAINT charge_answered_is_not_negative CHECK ((answered >= 0)),
+    CONSTRAINT charge_claimed_has_a_lease CHECK (((state <> 'claimed'::text) OR ((lease_until IS NOT NULL) AND (lease_owner IS NOT NULL) AND (run_id IS NOT NULL)))),
+    CONSTRAINT charge_currency_has_three_letters CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT charge_decision_has_a_reason CHECK (((state = ANY (ARRAY['due'::text, 'claimed'::text, 'paid'::text])) OR (reason <> ''::text))),
+    CONSTRAINT charge_finished_has_a_time CHECK (((state = ANY (ARRAY['paid'::text, 'unpaid'::text, 'cancelled'::text, 'waived'::text])) = (finished_at IS NOT NULL))),
+    CONSTRAINT charge_model_fits CHECK ((((model = 'Subscription'::text) AND (subscription_id IS NOT NULL) AND (cycle >= 1) AND (period_start < period_end)) OR ((model = 'UnscheduledCardOnFile'::text) AND (subscription_id IS NULL) AND (cycle IS NULL) AND (period_start IS NULL) AND (period_end IS NULL)))),
+    CONSTRAINT charge_open_attempt_is_whole CHECK (((state <> ALL (ARRAY['claimed'::text, 'pending'::text, 'unknown'::text])) OR ((attempt_started_at IS NOT NULL) AND (account_settings_id IS NOT NULL) AND (wire_version IS NOT NULL)))),
+    CONSTRAINT charge_resolve_time_is_for_open_attempts CHECK (((resolve_at IS NULL) OR (state = ANY (ARRAY['pending'::text, 'unknown'::text])))),
+    CONSTRAINT charge_state_is_known CHECK ((state = ANY (ARRAY['due'::text, 'claimed'::text, 'pending'::text, 'unknown'::text, 'held'::text, 'paid'::text, 'unpaid'::text, 'cancelled'::text, 'waived'::text]))),
+    CONSTRAINT charge_stop_is_whole CHECK ((((stop_request IS NULL) AND (stop_reason IS NULL) AND (stop_actor IS NULL)) OR ((stop_request = ANY (ARRAY['cancel'::text, 'hold'::text])) AND (stop_reason IS NOT NULL) AND (stop_actor IS NOT NULL))))
+) WITH (fillfactor=90, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_insert_scale_factor=0.02, autovacuum_analyze_scale_factor=0.02);
+COMMENT ON TABLE public.charges IS 'Money owed for one cycle or one unscheduled request. The row carries its open attempt: a claimed row is the written-ahead intent of attempt answered + 1.';
+COMMENT ON COLUMN public.charges.due_at IS 'When the money fell due; never changes.';
+COMMENT ON COLUMN public.charges.next_attempt_at IS 'Business time from which a run may take the charge.';
+COMMENT ON COLUMN public.charges.attempt_started_at IS 'When the present attempt number was first claimed, on the database''s clock; the key''s safe life counts from it. Null when no request of that number can have left.';
+COMMENT ON COLUMN public.charges.resolve_at IS 'Real time at which the resolver looks at an unknown or pending charge; null when only a person or a message from outside can settle it.';
+COMMENT ON COLUMN public.charges.answered IS 'Attempts with a definite answer; the open or next attempt is answered + 1.';
+COMMENT ON COLUMN public.charges.stop_request IS 'A person''s wish to stop a charge that is claimed; the process that holds the lease obeys before it sends.';
+
+CREATE TABLE public.claims (
+    id               bigint                   GENERATED ALWAYS AS IDENTITY,
+    process_id       bigint                   NOT NULL,
+    run_id           bigint                   NOT NULL,
+    merchant_account text                     NOT NULL,
+    first_position   integer                  NOT NULL,
+    last_position    integer                  NOT NULL,
+    token            uuid                     NOT NULL,
+    lease_until      timestamp with time zone NOT NULL,
+    CONSTRAINT claims_pkey PRIMARY KEY (id)
+);
+COMMENT ON TABLE public.claims IS 'One row for each batch of leases that is not yet settled, so that expired leases are found without an index on the charges. The process deletes its row with the batch''s last answer.';
+
+CREATE TABLE public.instance (
+    only_row   boolean                  NOT NULL DEFAULT true,
+    id         uuid                     NOT NULL DEFAULT gen_random_uuid(),
+    key_secret bytea                    NOT NULL,
+    created_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT instance_pkey PRIMARY KEY (only_row),
+    CONSTRAINT instance_has_one_row CHECK (only_row),
+    CONSTRAINT instance_key_secret_has_32_bytes CHECK ((octet_length(key_secret) = 32))
+);
+COMMENT ON TABLE public.instance IS 'One row: who this installation is, and the secret that idempotency keys are derived from. The secret is never rotated: an open attempt must find its key again.';
+
+CREATE TABLE public.merchant_accounts (
+    id              text                     NOT NULL,
+    gateway         text                     NOT NULL,
+    environment     text                     NOT NULL,
+    settings_id     integer                  NOT NULL,
+    max_in_flight   integer                  NOT NULL,
+    rate_per_second double precision         NOT NULL DEFAULT 0,
+    next_send_at    timestamp with time zone NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone,
+    backoff_until   timestamp with time zone NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone,
+    CONSTRAINT merchant_accounts_pkey PRIMARY KEY (id),
+    CONSTRAINT merchant_account_environment_is_known CHECK ((environment = ANY (ARRAY['test'::text, 'live'::text]))),
+    CONSTRAINT merchant_account_gateway_is_known CHECK ((gateway = ANY (ARRAY['adyen'::text, 'mastercard'::text]))),
+    CONSTRAINT merchant_account_id_is_short CHECK (((length(id) >= 1) AND (length(id) <= 80))),
+    CONSTRAINT merchant_account_max_in_flight_is_positive CHECK ((max_in_flight > 0)),
+    CONSTRAINT merchant_account_rate_is_not_negative CHECK ((rate_per_second >= (0)::double precision))
+) WITH (fillfactor=50);
+COMMENT ON TABLE public.merchant_accounts IS 'One account at one gateway in one environment. Every claim locks its row: that is where all processes together keep the rate, the back-off and the number in flight.';
+COMMENT ON COLUMN public.merchant_accounts.next_send_at IS 'The first moment of the database''s clock that no request has reserved yet; only used with a rate.';
+
+CREATE TABLE public.observations (
+    id                bigint                   GENERATED ALWAYS AS IDENTITY,
+    charge_id         bigint                   NOT NULL,
+    at                timestamp with time zone NOT NULL,
+    run_id            bigint,
+    attempt           integer                  NOT NULL,
+    counted           boolean                  NOT NULL,
+    source            text                     NOT NULL,
+    outcome           text                     NOT NULL,
+    reason            text                     NOT NULL DEFAULT ''::text,
+    class             text                     NOT NULL DEFAULT ''::text,
+    gateway_reference text                     NOT NULL DEFAULT ''::text,
+    result_code       text                     NOT NULL DEFAULT ''::text,
+    refusal_code      text                     NOT NULL DEFAULT ''::text,
+    refusal_reason    text                     NOT NULL DEFAULT ''::text,
+    raw_code          text                     NOT NULL DEFAULT ''::text,
+    advice_code       text                     NOT NULL DEFAULT ''::text,
+    request_hash      bytea,
+    detail            text                     NOT NULL DEFAULT ''::text,
+    CONSTRAINT observations_pkey PRIMARY KEY (charge_id, attempt, id),
+    CONSTRAINT observation_attempt_is_positive CHECK ((attempt >= 1)),
+    CONSTRAINT observation_counts_only_answers CHECK (((NOT counted) OR (outcome = ANY (ARRAY['authorised'::text, 'refused'::text, 'not_processed'::text])))),
+    CONSTRAINT observation_outcome_is_known CHECK ((outcome = ANY (ARRAY['authorised'::text, 'refused'::text, 'pending'::text, 'not_sent'::text, 'not_processed'::text, 'unknown'::text]))),
+    CONSTRAINT observation_source_is_known CHECK ((source = ANY (ARRAY['api'::text, 'replay'::text, 'resolver'::text, 'person'::text])))
+);
+COMMENT ON TABLE public.observations IS 'What was learnt about an attempt, from whom and when. Rows are only added. No foreign key: they are written hundreds at a time beside the charges they name.';
+COMMENT ON COLUMN public.observations.counted IS 'The answer used up its attempt number.';
+
+CREATE TABLE public.processes (
+    id         bigint                   GENERATED ALWAYS AS IDENTITY,
+    host       text                     NOT NULL,
+    pid        integer                  NOT NULL,
+    version    text                     NOT NULL,
+    started_at timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT processes_pkey PRIMARY KEY (id)
+);
+COMMENT ON TABLE public.processes IS 'Each start of a process that claims charges. Leases name it.';
+
+CREATE TABLE public.run_account_stops (
+    run_id           bigint                   NOT NULL,
+    merchant_account text                     NOT NULL,
+    reason           text                     NOT NULL,
+    detail           text                     NOT NULL,
+    at               timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT run_account_stops_pkey PRIMARY KEY (run_id, merchant_account)
+);
+COMMENT ON TABLE public.run_account_stops IS 'Accounts that a run stopped sending to, such as one whose key the gateway refused.';
+
+CREATE TABLE public.run_exclusions (
+    run_id       bigint                   NOT NULL,
+    charge_id    bigint                   NOT NULL,
+    amount_minor bigint                   NOT NULL,
+    currency     text                     NOT NULL,
+    disposition  text                     NOT NULL,
+    reason       text                     NOT NULL,
+    decided_at   timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT run_exclusions_pkey PRIMARY KEY (run_id, charge_id),
+    CONSTRAINT run_exclusion_disposition_is_known CHECK ((disposition = ANY (ARRAY['skipped'::text, 'postponed'::text, 'held'::text]))),
+    CONSTRAINT run_exclusion_has_a_reason CHECK ((reason <> ''::text))
+);
+COMMENT ON TABLE public.run_exclusions IS 'Due charges that a plan left out of its manifest, and why.';
+
+CREATE TABLE public.run_items (
+    run_id           bigint                   NOT NULL,
+    charge_id        bigint                   NOT NULL,
+    amount_minor     bigint                   NOT NULL,
+    token_id         bigint                   NOT NULL,
+    decided_at       timestamp with time zone,
+    "position"       integer                  NOT NULL,
+    answered         integer                  NOT NULL,
+    merchant_account text                     NOT NULL,
+    disposition      text,
+    reason           text,
+    CONSTRAINT run_items_pkey PRIMARY KEY (run_id, merchant_account, "position"),
+    CONSTRAINT run_item_disposition_has_a_reason CHECK ((((disposition IS NULL) = (reason IS NULL)) AND ((disposition IS NULL) = (decided_at IS NULL)))),
+    CONSTRAINT run_item_disposition_is_known CHECK ((disposition = ANY (ARRAY['skipped'::text, 'postponed'::text, 'held'::text])))
+) WITH (fillfactor=95);
+COMMENT ON TABLE public.run_items IS 'The manifest: what was approved to be charged, as it stood when it was planned. An item without a disposition is accounted for by its charge''s own state.';
+COMMENT ON COLUMN public.run_items.answered IS 'The charge''s answered when planned; the item stands for attempt answered + 1.';
+
+CREATE TABLE public.runs (
+    id            bigint                   GENERATED ALWAYS AS IDENTITY,
+    state         text                     NOT NULL DEFAULT 'planned'::text,
+    model         text                     NOT NULL DEFAULT ''::text,
+    filter        jsonb                    NOT NULL DEFAULT '{}'::jsonb,
+    as_of         timestamp with time zone NOT NULL,
+    as_of_date    date,
+    business_day  date                     NOT NULL,
+    created_at    timestamp with time zone NOT NULL DEFAULT now(),
+    created_by    text                     NOT NULL,
+    approved_at   timestamp with time zone,
+    approved_by   text,
+    started_at    timestamp with time zone,
+    finished_at   timestamp with time zone,
+    progress_at   timestamp with time zone,
+    reason        text                     NOT NULL DEFAULT ''::text,
+    decided_by    text                     NOT NULL,
+    items         integer                  NOT NULL,
+    manifest_hash text                     NOT NULL,
+    CONSTRAINT runs_pkey PRIMARY KEY (id),
+    CONSTRAINT run_finished_has_a_time CHECK (((state = ANY (ARRAY['completed'::text, 'aborted'::text])) = (finished_at IS NOT NULL))),
+    CONSTRAINT run_manifest_hash_is_sha256 CHECK ((manifest_hash ~ '^sha256:[0-9a-f]{64}$'::text)),
+    CONSTRAINT run_model_is_known CHECK ((model = ANY (ARRAY[''::text, 'Subscription'::text, 'UnscheduledCardOnFile'::text]))),
+    CONSTRAINT run_state_is_known CHECK ((state = ANY (ARRAY['planned'::text, 'awaiting_approval'::text, 'running'::text, 'paused'::text, 'completed'::text, 'aborted'::text])))
+);
+COMMENT ON TABLE public.runs IS 'One batch. manifest_hash is SHA-256 over the lines that contauth run show ID --manifest prints.';
+COMMENT ON COLUMN public.runs.as_of_date IS 'Set when the run was asked for by date: it takes cycles whose local date is on or before it.';
+COMMENT ON COLUMN public.runs.business_day IS 'The day that «one charge a token and business day» counts for this run: as_of_date, else the UTC date of as_of.';
+
+CREATE TABLE public.send_slots (
+    merchant_account text                     NOT NULL,
+    process_id       bigint                   NOT NULL,
+    slots            integer                  NOT NULL,
+    expires_at       timestamp with time zone NOT NULL,
+    CONSTRAINT send_slots_pkey PRIMARY KEY (merchant_account, process_id),
+    CONSTRAINT send_slots_are_not_negative CHECK ((slots >= 0))
+) WITH (fillfactor=50);
+COMMENT ON TABLE public.send_slots IS 'How many of an account''s max_in_flight each live process may use now. Read and written under the account''s row lock.';
+
+CREATE TABLE public.sending_stops (
+    scope  text                     NOT NULL,
+    name   text                     NOT NULL DEFAULT ''::text,
+    reason text                     NOT NULL,
+    actor  text                     NOT NULL,
+    at     timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT sending_stops_pkey PRIMARY KEY (scope, name),
+    CONSTRAINT sending_stop_names_its_scope CHECK (((scope = 'all'::text) = (name = ''::text))),
+    CONSTRAINT sending_stop_scope_is_known CHECK ((scope = ANY (ARRAY['all'::text, 'merchant_account'::text, 'gateway'::text])))
+);
+COMMENT ON TABLE public.sending_stops IS 'The kill switch: while a row stands, nothing of its scope is claimed, and what is claimed but unsent is given back within 2 s.';
+
+CREATE TABLE public.subscriptions (
+    id               bigint                      GENERATED ALWAYS AS IDENTITY,
+    token_id         bigint                      NOT NULL,
+    amount_minor     bigint                      NOT NULL,
+    anchor           timestamp without time zone NOT NULL,
+    next_charge_at   timestamp with time zone,
+    created_at       timestamp with time zone    NOT NULL DEFAULT now(),
+    decided_at       timestamp with time zone    NOT NULL DEFAULT now(),
+    first_cycle      integer                     NOT NULL,
+    next_cycle       integer                     NOT NULL,
+    max_cycles       integer,
+    interval_count   integer                     NOT NULL,
+    ends_on          date,
+    interval_unit    text                        NOT NULL,
+    currency         text                        NOT NULL,
+    state            text                        NOT NULL DEFAULT 'active'::text,
+    reason           text                        NOT NULL DEFAULT ''::text,
+    decided_by       text                        NOT NULL,
+    timezone         text                        NOT NULL,
+    merchant_account text                        NOT NULL,
+    reference        text                        NOT NULL,
+    description      text                        NOT NULL DEFAULT ''::text,
+    CONSTRAINT subscriptions_pkey PRIMARY KEY (id),
+    CONSTRAINT subscriptions_are_stored_once UNIQUE (merchant_account, reference),
+    CONSTRAINT subscription_amount_is_not_negative CHECK ((amount_minor >= 0)),
+    CONSTRAINT subscription_currency_has_three_letters CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT subscription_decision_has_a_reason CHECK (((state = ANY (ARRAY['active'::text, 'completed'::text])) OR (reason <> ''::text))),
+    CONSTRAINT subscription_first_cycle_is_positive CHECK ((first_cycle >= 1)),
+    CONSTRAINT subscription_interval_count_is_positive CHECK (((interval_count >= 1) AND (interval_count <= 3660))),
+    CONSTRAINT subscription_interval_unit_is_known CHECK ((interval_unit = ANY (ARRAY['day'::text, 'week'::text, 'month'::text, 'year'::text]))),
+    CONSTRAINT subscription_max_cycles_is_positive CHECK ((max_cycles >= 1)),
+    CONSTRAINT subscription_next_cycle_follows CHECK ((next_cycle >= first_cycle)),
+    CONSTRAINT subscription_reference_is_plain CHECK ((reference ~ '^[A-Za-z0-9._/-]{1,36}$'::text)),
+    CONSTRAINT subscription_state_is_known CHECK ((state = ANY (ARRAY['active'::text, 'paused'::text, 'past_due'::text, 'cancelled'::text, 'completed'::text]))),
+    CONSTRAINT subscription_that_ended_has_no_next_charge CHECK (((state <> ALL (ARRAY['cancelled'::text, 'completed'::text])) OR (next_charge_at IS NULL)))
+) WITH (fillfactor=90, autovacuum_vacuum_scale_factor=0.02);
+COMMENT ON TABLE public.subscriptions IS 'Agreements to charge repeatedly. Cycle n is always computed from anchor and timezone, never from cycle n-1.';
+COMMENT ON COLUMN public.subscriptions.anchor IS 'Billing cycle anchor: local date and time of cycle 1 in timezone.';
+COMMENT ON COLUMN public.subscriptions.next_charge_at IS 'Instant of next_cycle; null when there is none.';
+COMMENT ON COLUMN public.subscriptions.first_cycle IS 'First cycle that contauth charges; earlier ones are waived with reason before_import.';
+
+CREATE TABLE public.test_clock (
+    only_row boolean                  NOT NULL DEFAULT true,
+    start    timestamp with time zone NOT NULL,
+    set_at   timestamp with time zone NOT NULL DEFAULT now(),
+    speed    double precision         NOT NULL DEFAULT 1,
+    CONSTRAINT test_clock_pkey PRIMARY KEY (only_row),
+    CONSTRAINT test_clock_has_one_row CHECK (only_row),
+    CONSTRAINT test_clock_speed_is_sane CHECK (((speed >= (0)::double precision) AND (speed <= (1000000)::double precision)))
+);
+COMMENT ON TABLE public.test_clock IS 'Empty, or one row that replaces business time: start, plus the time since set_at, times speed. Leases and rates never use it.';
+
+CREATE TABLE public.tokens (
+    id                bigint                   GENERATED ALWAYS AS IDENTITY,
+    merchant_account  text                     NOT NULL,
+    token             text                     NOT NULL,
+    shopper_reference text                     NOT NULL,
+    payment_method    text                     NOT NULL DEFAULT 'scheme'::text,
+    state             text                     NOT NULL DEFAULT 'unverified'::text,
+    cause             text                     NOT NULL DEFAULT ''::text,
+    state_since       timestamp with time zone NOT NULL DEFAULT now(),
+    created_at        timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT tokens_pkey PRIMARY KEY (id),
+    CONSTRAINT tokens_are_stored_once UNIQUE (merchant_account, token),
+    CONSTRAINT token_invalid_has_a_cause CHECK (((state <> 'invalid'::text) OR (cause <> ''::text))),
+    CONSTRAINT token_is_short CHECK (((length(token) >= 1) AND (length(token) <= 64))),
+    CONSTRAINT token_shopper_reference_is_short CHECK (((length(shopper_reference) >= 3) AND (length(shopper_reference) <= 256))),
+    CONSTRAINT token_state_is_known CHECK ((state = ANY (ARRAY['unverified'::text, 'valid'::text, 'invalid'::text, 'disabled'::text])))
+);
+COMMENT ON TABLE public.tokens IS 'Stored payment methods at a gateway. A token belongs to one shopper of one merchant account, for good.';
+COMMENT ON COLUMN public.tokens.token IS 'The gateway''s own id: Adyen storedPaymentMethodId, Mastercard token.';
+
+CREATE OR REPLACE FUNCTION public.business_now()
+ RETURNS timestamp with time zone
+ LANGUAGE sql
+RETURN COALESCE((SELECT (c.start + ((clock_timestamp() - c.set_at) * c.speed)) FROM test_clock c), clock_timestamp())
+;
+COMMENT ON FUNCTION business_now() IS 'Business time: the test clock where one is set, else the database''s own clock.';
+
+CREATE OR REPLACE FUNCTION public.refuse_change_of_money()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    RAISE EXCEPTION 'charge %: amount and currency cannot change after the first attempt', OLD.reference
+        USING ERRCODE = 'check_violation', CONSTRAINT = 'charge_money_is_frozen';
+END $function$;
+
+ALTER TABLE public.account_settings ADD CONSTRAINT account_settings_merchant_account_fkey
+    FOREIGN KEY (merchant_account) REFERENCES merchant_accounts(id) DEFERRABLE INITIALLY DEFERRED;
+
+ALTER TABLE public.charges ADD CONSTRAINT charges_subscription_id_fkey
+    FOREIGN KEY (subscription_id) REFERENCES subscriptions(id);
+
+ALTER TABLE public.charges ADD CONSTRAINT charges_token_id_fkey
+    FOREIGN KEY (token_id) REFERENCES tokens(id);
+
+ALTER TABLE public.merchant_accounts ADD CONSTRAINT merchant_account_has_settings
+    FOREIGN KEY (settings_id) REFERENCES account_settings(id) DEFERRABLE INITIALLY DEFERRED;
+
+ALTER TABLE public.run_account_stops ADD CONSTRAINT run_account_stops_merchant_account_fkey
+    FOREIGN KEY (merchant_account) REFERENCES merchant_accounts(id);
+
+ALTER TABLE public.run_account_stops ADD CONSTRAINT run_account_stops_run_id_fkey
+    FOREIGN KEY (run_id) REFERENCES runs(id);
+
+ALTER TABLE public.run_exclusions ADD CONSTRAINT run_exclusions_run_id_fkey
+    FOREIGN KEY (run_id) REFERENCES runs(id);
+
+ALTER TABLE public.run_items ADD CONSTRAINT run_items_run_id_fkey
+    FOREIGN KEY (run_id) REFERENCES runs(id);
+
+ALTER TABLE public.send_slots ADD CONSTRAINT send_slots_merchant_account_fkey
+    FOREIGN KEY (merchant_account) REFERENCES merchant_accounts(id);
+
+ALTER TABLE public.send_slots ADD CONSTRAINT send_slots_process_id_fkey
+    FOREIGN KEY (process_id) REFERENCES processes(id);
+
+ALTER TABLE public.subscriptions ADD CONSTRAINT subscriptions_merchant_account_fkey
+    FOREIGN KEY (merchant_account) REFERENCES merchant_accounts(id);
+
+ALTER TABLE public.subscriptions ADD CONSTRAINT subscriptions_token_id_fkey
+    FOREIGN KEY (token_id) REFERENCES tokens(id);
+
+ALTER TABLE public.tokens ADD CONSTRAINT tokens_merchant_account_fkey
+    FOREIGN KEY (merchant_account) REFERENCES merchant_accounts(id);
+
+CREATE INDEX audit_by_object ON public.audit USING btree (object_kind, object, id);
+
+CREATE INDEX charges_by_next_attempt ON public.charges USING btree (next_attempt_at, id) WHERE (finished_at IS NULL);
+
+CREATE INDEX charges_open_by_token ON public.charges USING btree (token_id) WHERE (finished_at IS NULL);
+
+CREATE INDEX charges_to_resolve ON public.charges USING btree (resolve_at) WHERE (resolve_at IS NOT NULL);
+
+CREATE INDEX claims_by_lease ON public.claims USING btree (lease_until);
+
+CREATE UNIQUE INDEX claims_by_token ON public.claims USING btree (token);
+
+CREATE INDEX run_items_by_charge ON public.run_items USING btree (charge_id);
+
+CREATE INDEX runs_by_business_day ON public.runs USING btree (business_day);
+
+CREATE INDEX subscriptions_by_next_charge ON public.subscriptions USING btree (next_charge_at, id) WHERE (next_charge_at IS NOT NULL);
+
+CREATE INDEX subscriptions_by_token ON public.subscriptions USING btree (token_id);
+
+CREATE TRIGGER charge_money_is_frozen BEFORE UPDATE OF amount_minor, currency ON public.charges FOR EACH ROW WHEN ((((old.answered > 0) OR (old.attempt_started_at IS NOT NULL)) AND ((old.amount_minor IS DISTINCT FROM new.amount_minor) OR (old.currency IS DISTINCT FROM new.currency)))) EXECUTE FUNCTION refuse_change_of_money();
+
+CREATE VIEW reporting.attempts AS
+ SELECT c.id AS charge_id,
+    c.reference AS charge_reference,
+    c.merchant_account,
+    a.attempt,
+    a.outcome,
+    a.class,
+    a.result_code,
+    a.refusal_code,
+    a.refusal_reason,
+    a.gateway_reference,
+    c.amount_minor,
+    c.currency,
+    a.first_observed_at,
+    a.last_observed_at,
+    a.observations
+   FROM ( SELECT DISTINCT ON (o.charge_id, o.attempt) o.charge_id,
+            o.attempt,
+            o.outcome,
+            o.class,
+            o.result_code,
+            o.refusal_code,
+            o.refusal_reason,
+            o.gateway_reference,
+            min(o.at) OVER attempt AS first_observed_at,
+            max(o.at) OVER attempt AS last_observed_at,
+            count(*) OVER attempt AS observations
+           FROM observations o
+          WINDOW attempt AS (PARTITION BY o.charge_id, o.attempt)
+          ORDER BY o.charge_id, o.attempt, (o.outcome = 'authorised'::text) DESC, o.counted DESC, o.id DESC) a
+     JOIN charges c ON c.id = a.charge_id;
+COMMENT ON VIEW reporting.attempts IS 'Each attempt that something was learnt about, once, with its present outcome: authorised if any source said so, else the last definite answer, else the last news.';
+
+CREATE VIEW reporting.charges AS
+ SELECT c.id,
+    c.reference,
+    s.reference AS subscription,
+    c.cycle,
+    c.period_start,
+    c.period_end,
+    c.model,
+    c.merchant_account,
+    t.shopper_reference,
+    t.token,
+    c.amount_minor,
+    c.currency,
+    c.state,
+    c.reason,
+    c.due_at,
+    c.next_attempt_at,
+    c.answered + (c.state = ANY (ARRAY['claimed'::text, 'pending'::text, 'unknown'::text]))::integer AS attempts,
+    c.decided_at,
+    c.decided_by,
+    c.finished_at,
+    c.description
+   FROM charges c
+     JOIN tokens t ON t.id = c.token_id
+     LEFT JOIN subscriptions s ON s.id = c.subscription_id;
+COMMENT ON VIEW reporting.charges IS 'Each charge once. amount_minor is in ISO 4217 minor units; times are instants; periods are local dates, the end exclusive.';
+
+CREATE VIEW reporting.runs AS
+ SELECT r.id,
+    r.state,
+    r.model,
+    r.as_of,
+    r.items,
+    r.manifest_hash,
+    r.created_at,
+    r.created_by,
+    r.approved_at,
+    r.approved_by,
+    r.started_at,
+    r.finished_at,
+    r.reason
+   FROM runs r;
+COMMENT ON VIEW reporting.runs IS 'Each run once.';
+
+GRANT USAGE ON SCHEMA reporting TO contauth_reader;
+
+GRANT SELECT ON reporting.attempts TO contauth_reader;
+
+GRANT SELECT ON reporting.charges TO contauth_reader;
+
+GRANT SELECT ON reporting.runs TO contauth_reader;
+
+ALTER DEFAULT PRIVILEGES IN SCHEMA reporting GRANT SELECT ON TABLES TO contauth_reader;
