@@ -17,12 +17,13 @@ FUZZTIME     ?= 30s
 PKG          ?= ./...
 RUN          ?= .
 DEMO_FLAGS   ?=
+BENCH_FLAGS  ?=
 IMAGE        ?= contauth
 
 STATICCHECK := go tool -modfile=tools/go.mod staticcheck
 
 ##@ Try it
-.PHONY: help demo build docker
+.PHONY: help demo bench build docker
 help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} \
 	  /^##@ / {printf "\n%s\n", substr($$0, 5)} \
@@ -32,6 +33,9 @@ help: ## show this list
 
 demo: build ## charge a sample book at the sandbox, from nothing to a proven result
 	@exec '$(abspath $(BIN))' demo $(DEMO_FLAGS)
+
+bench: build ## measure the pipeline against its ceiling and naive loops (a quarter of an hour, on a quiet machine)
+	@exec '$(abspath $(BIN))' bench $(BENCH_FLAGS)
 
 build: ## build the static program bin/contauth
 	@CGO_ENABLED=0 go build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o '$(BIN)' ./cmd/contauth

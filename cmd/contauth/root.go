@@ -95,6 +95,7 @@ func newRootCommand(e *env) *cobra.Command {
 	flags.BoolVar(&e.verbose, "verbose", false, "log what happens inside, on standard error")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
 	root.AddCommand(newConfigCommand(e), newImportCommand(e), newSandboxCommand(e), newRunCommand(e))
+	root.AddCommand(newBenchCommand(e), newBenchWorkerCommand(e))
 	root.AddCommand(newChargesCommand(e))
 	root.AddCommand(newCheckCommand(e))
 	root.AddCommand(newClockCommand(e))

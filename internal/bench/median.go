@@ -1,0 +1,17 @@
+package bench
+
+import "slices"
+
+// Median returns the middle of the values, the mean of the two middle ones if
+// their number is even, and 0 if there are none.
+func Median(values []float64) float64 {
+	if len(values) == 0 {
+		return 0
+	}
+	sorted := slices.Sorted(slices.Values(values))
+	middle := len(sorted) / 2
+	if len(sorted)%2 == 1 {
+		return sorted[middle]
+	}
+	return (sorted[middle-1] + sorted[middle]) / 2
+}
