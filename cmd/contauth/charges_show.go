@@ -3,6 +3,8 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
@@ -126,13 +128,8 @@ func (e *env) printObservations(observations []postgres.Observation) {
 		if o.RunID.Valid {
 			run = fmt.Sprint(o.RunID.Int64)
 		}
-		words := o.ResultCode
-		for _, part := range []string{o.RefusalCode, o.RefusalReason, o.Detail} {
-			if part != "" {
-				words += " " + part
-			}
-		}
-		t.AppendRow(table.Row{o.Attempt, instant(o.At), run, o.Source, o.Outcome, o.Reason, o.GatewayReference, words})
+		words := slices.DeleteFunc([]string{o.ResultCode, o.RefusalCode, o.RefusalReason, o.Detail}, func(word string) bool { return word == "" })
+		t.AppendRow(table.Row{o.Attempt, instant(o.At), run, o.Source, o.Outcome, o.Reason, o.GatewayReference, strings.Join(words, " ")})
 	}
 	t.SuppressEmptyColumns()
 	t.Render()
@@ -148,6 +145,7 @@ func (e *env) printChargeRuns(runs []postgres.ChargeRun) {
 	for _, r := range runs {
 		t.AppendRow(table.Row{r.RunID, r.State, numberOr(r.Position), r.Disposition, because(r.Reason)})
 	}
+	t.SuppressEmptyColumns()
 	t.Render()
 }
 

@@ -99,6 +99,7 @@ func newRootCommand(e *env) *cobra.Command {
 	root.AddCommand(newChargesCommand(e))
 	root.AddCommand(newCheckCommand(e))
 	root.AddCommand(newClockCommand(e))
+	root.AddCommand(newDemoCommand(e))
 	root.AddCommand(newMigrateCommand(e))
 	root.AddCommand(newPauseCommand(e))
 	root.AddCommand(newSubscriptionsCommand(e))

@@ -56,7 +56,7 @@ func (e *env) printPlan(r scheduler.Report, preview bool) error {
 	if preview {
 		what = "Preview (nothing is stored)"
 	}
-	fmt.Fprintf(e.stdout, "%s: %s to charge, due by %s\n", what, counted(r.Run.Items, "charge"), asOf(r.Run))
+	fmt.Fprintf(e.stdout, "%s: %s, due by %s\n", what, counted(r.Run.Items, "charge"), asOf(r.Run))
 	if r.Run.Items > 0 {
 		fmt.Fprintf(e.stdout, "Manifest %s\n", r.Run.ManifestHash)
 	}

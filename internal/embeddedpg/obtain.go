@@ -13,6 +13,9 @@ func obtainBinaries(ctx context.Context, opts Options, as account, major int) (b
 	if missing == nil {
 		return found, nil
 	}
+	if ctx.Err() != nil { // the search was cut short, so nothing is missing yet
+		return binaries{}, context.Cause(ctx)
+	}
 	found, download := downloadBinaries(ctx, opts, as, major)
 	if download == nil {
 		return found, nil
