@@ -60,9 +60,9 @@ var machines = []machine{
 			"claimed → held":    "refused in a way that a person must look at, or a person's wish to hold it came in time",
 
 			"unknown → paid":    "a replay, a message from outside or a person tells that it was authorised",
-			"unknown → unpaid":  "the same, that it was refused for good",
-			"unknown → due":     "the same, that it was refused for now",
-			"unknown → held":    "the same, that it was refused in a way that a person must look at",
+			"unknown → unpaid":  "a replay, a message from outside or a person tells that it was refused for good",
+			"unknown → due":     "a replay, a message from outside or a person tells that it was refused for now",
+			"unknown → held":    "a replay, a message from outside or a person tells that it was refused in a way that a person must look at",
 			"unknown → pending": "a replay tells that the gateway accepted it and tells the result later",
 
 			"pending → paid":   "the result came: authorised",
