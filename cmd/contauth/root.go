@@ -37,6 +37,10 @@ type env struct {
 	actor      string // --actor; who is asking, for the audit table
 	verbose    bool   // --verbose
 
+	// understood says that the command line made sense: errors before that are
+	// errors of usage.
+	understood bool
+
 	// exit is the code of a command that did its work without an error but
 	// has something to tell, such as exitDeclined.
 	exit int
@@ -72,10 +76,14 @@ func run(ctx context.Context, e *env) int {
 		return e.exit
 	}
 	fmt.Fprintf(e.stderr, "contauth: %v\n", err)
-	if exit := (*exitError)(nil); errors.As(err, &exit) {
+	switch exit := (*exitError)(nil); {
+	case errors.As(err, &exit):
 		return exit.code
+	case !e.understood:
+		return exitUsage
+	default:
+		return exitFailure
 	}
-	return exitFailure
 }
 
 func newRootCommand(e *env) *cobra.Command {
@@ -87,6 +95,8 @@ func newRootCommand(e *env) *cobra.Command {
 		SilenceErrors: true,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+
+		PersistentPreRun: func(*cobra.Command, []string) { e.understood = true },
 	}
 	flags := root.PersistentFlags()
 	flags.StringVar(&e.configPath, "config", "", "configuration `FILE` (default \"contauth.yaml\")")

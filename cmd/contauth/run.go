@@ -220,7 +220,7 @@ func newRunResumeCommand(e *env) *cobra.Command {
 		Long: `Goes on with a run that was paused, interrupted or crashed. What a dead
 process had claimed is resolved first: its leases must run out, then the same
 requests are sent again under their own keys, which charges nobody twice.`,
-		Args: cobra.ExactArgs(1),
+		Args: exactArgs(1, "the number of a run"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			id, err := parseRunID(args[0])
 			if err != nil {
@@ -339,7 +339,7 @@ func newRunShowCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show ID",
 		Short: "Show a run, or with --manifest exactly the bytes that its hash covers",
-		Args:  cobra.ExactArgs(1),
+		Args:  exactArgs(1, "the number of a run"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return e.withRun(cmd.Context(), args[0], func(s *session, id scheduler.RunID) error {
 				if manifest {
@@ -365,7 +365,7 @@ func newRunReportCommand(e *env) *cobra.Command {
 	return &cobra.Command{
 		Use:   "report ID",
 		Short: "Account for every item of a run, by currency and reason",
-		Args:  cobra.ExactArgs(1),
+		Args:  exactArgs(1, "the number of a run"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return e.withRun(cmd.Context(), args[0], func(s *session, id scheduler.RunID) error {
 				report, err := s.db.ReportRun(cmd.Context(), id)
@@ -384,7 +384,7 @@ func newRunApproveCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "approve ID",
 		Short: "Approve the manifest of a run that waits for it",
-		Args:  cobra.ExactArgs(1),
+		Args:  exactArgs(1, "the number of a run"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return e.withRun(cmd.Context(), args[0], func(s *session, id scheduler.RunID) error {
 				if err := s.db.ApproveRun(cmd.Context(), id, hash, e.actor); err != nil {
@@ -403,7 +403,7 @@ func newRunPauseCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "pause ID --reason TEXT",
 		Short: "Keep a running run from taking more until it is resumed",
-		Args:  cobra.ExactArgs(1),
+		Args:  exactArgs(1, "the number of a run"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return e.withRun(cmd.Context(), args[0], func(s *session, id scheduler.RunID) error {
 				if err := s.db.PauseRun(cmd.Context(), id, e.actor, reason); err != nil {
@@ -422,7 +422,7 @@ func newRunAbortCommand(e *env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "abort ID --reason TEXT",
 		Short: "End a run: what was sent is finished, nothing more is taken",
-		Args:  cobra.ExactArgs(1),
+		Args:  exactArgs(1, "the number of a run"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return e.withRun(cmd.Context(), args[0], func(s *session, id scheduler.RunID) error {
 				if err := s.db.AbortRun(cmd.Context(), id, e.actor, reason); err != nil {
@@ -438,7 +438,12 @@ func newRunAbortCommand(e *env) *cobra.Command {
 
 func requireReason(cmd *cobra.Command, reason *string) {
 	cmd.Flags().StringVar(reason, "reason", "", "why, kept on record")
-	cmd.MarkFlagRequired("reason")
+	cmd.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		if *reason == "" {
+			return usageError("%s needs --reason: it is kept on record", cmd.CommandPath())
+		}
+		return nil
+	}
 }
 
 // withRun opens the database for a command about one run.

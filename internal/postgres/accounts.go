@@ -51,6 +51,9 @@ func syncAccount(ctx context.Context, tx *sqlx.Tx, a AccountSettings) error {
 	err := notFound(tx.GetContext(ctx, &now, read, a.ID))
 	switch {
 	case err == billing.ErrNotFound:
+		if err := refuseLiveOnTestClock(ctx, tx, a); err != nil {
+			return err
+		}
 		return storeAccount(ctx, tx, a)
 	case err != nil:
 		return fmt.Errorf("read merchant account %s: %w", a.ID, err)
@@ -65,6 +68,21 @@ func syncAccount(ctx context.Context, tx *sqlx.Tx, a AccountSettings) error {
 		}
 	}
 	return storeAccount(ctx, tx, a)
+}
+
+// refuseLiveOnTestClock keeps real money away from a clock that people move.
+func refuseLiveOnTestClock(ctx context.Context, tx *sqlx.Tx, a AccountSettings) error {
+	if a.Environment != "live" {
+		return nil
+	}
+	var moved bool
+	if err := tx.GetContext(ctx, &moved, `SELECT EXISTS (SELECT FROM test_clock)`); err != nil {
+		return fmt.Errorf("read test clock: %w", err)
+	}
+	if moved {
+		return fmt.Errorf("merchant account %s is live and this database runs on a test clock: use another database, or `contauth clock reset`: %w", a.ID, billing.ErrConflict)
+	}
+	return nil
 }
 
 // refuseOpenAttempts keeps an account at its endpoint while an attempt is

@@ -56,14 +56,13 @@ const claimedColumns = `
 
 // account is the row that every claim of a merchant account locks.
 type account struct {
-	Environment string          `db:"environment"`
-	Gateway     string          `db:"gateway"`
-	SettingsID  int             `db:"settings_id"`
-	MaxInFlight int             `db:"max_in_flight"`
-	Rate        float64         `db:"rate_per_second"`
-	BackOff     seconds         `db:"back_off"`  // from now until claims may go on
-	RateFree    seconds         `db:"rate_free"` // from now until the rate allows a request
-	Halt        *billing.Reason `db:"halt"`
+	Environment string  `db:"environment"`
+	Gateway     string  `db:"gateway"`
+	SettingsID  int     `db:"settings_id"`
+	MaxInFlight int     `db:"max_in_flight"`
+	Rate        float64 `db:"rate_per_second"`
+	BackOff     seconds `db:"back_off"`  // from now until claims may go on
+	RateFree    seconds `db:"rate_free"` // from now until the rate allows a request
 }
 
 // seconds is an interval as the database counts it.
@@ -75,10 +74,7 @@ func lockAccount(ctx context.Context, tx *sqlx.Tx, merchantAccount string) (acco
 	const query = `
 		SELECT a.environment, a.gateway, a.settings_id, a.max_in_flight, a.rate_per_second,
 		       greatest(extract(epoch FROM a.backoff_until - clock_timestamp()), 0)::double precision AS back_off,
-		       greatest(extract(epoch FROM a.next_send_at - clock_timestamp()), 0)::double precision AS rate_free,
-		       (SELECT 'account_paused' FROM sending_stops p
-		         WHERE p.scope = 'all' OR p.scope = 'merchant_account' AND p.name = a.id OR p.scope = 'gateway' AND p.name = a.gateway
-		         LIMIT 1) AS halt
+		       greatest(extract(epoch FROM a.next_send_at - clock_timestamp()), 0)::double precision AS rate_free
 		  FROM merchant_accounts a
 		 WHERE a.id = $1
 		   FOR NO KEY UPDATE OF a`
@@ -87,6 +83,19 @@ func lockAccount(ctx context.Context, tx *sqlx.Tx, merchantAccount string) (acco
 		return account{}, fmt.Errorf("lock merchant account %s: %w", merchantAccount, notFound(err))
 	}
 	return a, nil
+}
+
+// isStopped reads the kill switch. It is a statement of its own, after the
+// account is locked, so that it sees a stop that the lock waited for.
+func isStopped(ctx context.Context, tx *sqlx.Tx, merchantAccount, gateway string) (bool, error) {
+	const query = `
+		SELECT EXISTS (SELECT FROM sending_stops
+		                WHERE scope = 'all' OR scope = 'merchant_account' AND name = $1 OR scope = 'gateway' AND name = $2)`
+	var stopped bool
+	if err := tx.GetContext(ctx, &stopped, query, merchantAccount, gateway); err != nil {
+		return false, fmt.Errorf("read sending stops: %w", err)
+	}
+	return stopped, nil
 }
 
 // ClaimDue leases the next due charges of a run's manifest, in one statement,
@@ -107,8 +116,12 @@ func claimDue(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest) (sch
 	if err != nil {
 		return result, err
 	}
-	if acc.Halt != nil {
-		result.Halt = *acc.Halt
+	stopped, err := isStopped(ctx, tx, req.MerchantAccount, acc.Gateway)
+	if err != nil {
+		return result, err
+	}
+	if stopped {
+		result.Halt = billing.ReasonAccountPaused
 		return result, nil
 	}
 	if result.Slots, err = takeSlots(ctx, tx, req, acc.MaxInFlight); err != nil {
@@ -125,8 +138,8 @@ func claimDue(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest) (sch
 	limit := req.Limit
 	if acc.Rate > 0 {
 		sendAfter := acc.RateFree.duration()
-		if sendAfter >= req.ClaimAhead {
-			result.Wait = sendAfter - req.ClaimAhead/2
+		if sendAfter > req.ClaimAhead/2 {
+			result.Wait = sendAfter - req.ClaimAhead/4
 			return result, nil
 		}
 		result.SendAfter = sendAfter
@@ -135,32 +148,8 @@ func claimDue(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest) (sch
 	}
 	window := windowEnd(req, limit)
 
-	const claim = `
-		UPDATE charges c
-		   SET state = 'claimed', reason = '', lease_owner = $3, lease_no = c.lease_no + 1,
-		       lease_until = clock_timestamp() + make_interval(secs => $4),
-		       run_id = $1, attempt_started_at = coalesce(c.attempt_started_at, clock_timestamp()),
-		       wire_version = $5, account_settings_id = $6, replays = 0
-		  FROM tokens t, account_settings s
-		 WHERE c.id = ANY (ARRAY(
-		         SELECT c2.id
-		           FROM run_items i JOIN charges c2 ON c2.id = i.charge_id
-		          WHERE i.run_id = (SELECT r.id FROM runs r WHERE r.id = $1 AND r.state = 'running' FOR SHARE)
-		            AND i.merchant_account = $2 AND i.position > $7 AND i.position <= $8
-		            AND i.disposition IS NULL
-		            AND c2.state = 'due' AND c2.stop_request IS NULL
-		            AND c2.next_attempt_at <= (SELECT r.as_of FROM runs r WHERE r.id = $1)
-		            AND c2.amount_minor = i.amount_minor AND c2.token_id = i.token_id AND c2.answered = i.answered
-		            AND NOT EXISTS (SELECT FROM charges o
-		                             WHERE o.token_id = c2.token_id AND o.finished_at IS NULL
-		                               AND o.state IN ('claimed', 'pending', 'unknown') AND o.id <> c2.id)
-		          ORDER BY c2.id
-		            FOR UPDATE OF c2 SKIP LOCKED))
-		   AND t.id = c.token_id AND s.id = $6
-		RETURNING` + claimedColumns + `, (SELECT r.as_of FROM runs r WHERE r.id = $1) AS business_now`
 	var rows []claimedRow
-	if err := tx.SelectContext(ctx, &rows, claim, req.RunID, req.MerchantAccount, req.Process, req.Lease.Seconds(),
-		req.WireVersion, acc.SettingsID, req.After, window); err != nil {
+	if err := tx.SelectContext(ctx, &rows, claimQuery, claimArguments(req, acc.SettingsID, window)...); err != nil {
 		return result, fmt.Errorf("lease due charges: %w", err)
 	}
 	if len(rows) < window-req.After {
@@ -199,6 +188,42 @@ func claimDue(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest) (sch
 	}
 	result.Charges = charges(rows)
 	return result, nil
+}
+
+// claimQuery leases the due charges of a window of a manifest, in one
+// statement. Twice the ids come as an array from a subquery: joined in
+// directly, the planner may choose to read the whole table of charges. Rows that
+// others have locked are left for a later pass.
+const claimQuery = `
+	UPDATE charges c
+	   SET state = 'claimed', reason = '', lease_owner = $3, lease_no = c.lease_no + 1,
+	       lease_until = clock_timestamp() + make_interval(secs => $4),
+	       run_id = $1, attempt_started_at = coalesce(c.attempt_started_at, clock_timestamp()),
+	       wire_version = $5, account_settings_id = $6, replays = 0
+	  FROM tokens t, account_settings s
+	 WHERE c.id = ANY (ARRAY(
+	         SELECT c2.id
+	           FROM charges c2
+	           JOIN run_items i ON i.charge_id = c2.id
+	                           AND i.run_id = $1 AND i.merchant_account = $2 AND i.position > $7 AND i.position <= $8
+	          WHERE c2.id = ANY (ARRAY(
+	                  SELECT w.charge_id FROM run_items w
+	                   WHERE w.run_id = (SELECT r.id FROM runs r WHERE r.id = $1 AND r.state = 'running' FOR SHARE)
+	                     AND w.merchant_account = $2 AND w.position > $7 AND w.position <= $8))
+	            AND i.disposition IS NULL
+	            AND c2.state = 'due' AND c2.stop_request IS NULL
+	            AND c2.next_attempt_at <= (SELECT r.as_of FROM runs r WHERE r.id = $1)
+	            AND c2.amount_minor = i.amount_minor AND c2.token_id = i.token_id AND c2.answered = i.answered
+	            AND NOT EXISTS (SELECT FROM charges o
+	                             WHERE o.token_id = c2.token_id AND o.finished_at IS NULL
+	                               AND o.state IN ('claimed', 'pending', 'unknown') AND o.id <> c2.id)
+	          ORDER BY c2.id
+	            FOR UPDATE OF c2 SKIP LOCKED))
+	   AND t.id = c.token_id AND s.id = $6
+	RETURNING` + claimedColumns + `, (SELECT r.as_of FROM runs r WHERE r.id = $1) AS business_now`
+
+func claimArguments(req scheduler.ClaimRequest, settingsID, window int) []any {
+	return []any{req.RunID, req.MerchantAccount, req.Process, req.Lease.Seconds(), req.WireVersion, settingsID, req.After, window}
 }
 
 func windowEnd(req scheduler.ClaimRequest, limit int) int { return min(req.After+limit, req.Last) }

@@ -162,7 +162,7 @@ func parkSubscription(ctx context.Context, tx *sqlx.Tx, sub subscriptionRow, cau
 	}
 	return recordAudit(ctx, tx, auditEntry{
 		Actor: "plan", Action: "park_subscription", MerchantAccount: sub.MerchantAccount, ObjectKind: "subscription",
-		Object: sub.Reference, Reason: cause.Error(),
+		Object: subscriptionObject(sub.ID), Reason: cause.Error(),
 	})
 }
 

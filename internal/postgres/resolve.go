@@ -83,8 +83,11 @@ func (db *DB) ClaimReplays(ctx context.Context, req scheduler.ReplayRequest) ([]
 		if err != nil {
 			return err
 		}
-		if acc.Halt != nil || acc.BackOff > 0 || acc.RateFree > 1 {
+		if acc.BackOff > 0 || acc.RateFree > 1 {
 			return nil
+		}
+		if stopped, err := isStopped(ctx, tx, req.MerchantAccount, acc.Gateway); stopped || err != nil {
+			return err
 		}
 		if err := giveUpReplays(ctx, tx, req.MerchantAccount); err != nil {
 			return err
