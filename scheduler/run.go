@@ -1,5 +1,3 @@
-// Package scheduler decides when: it plans runs, claims their charges, has
-// them collected, settles the answers, and resolves what stayed open.
 package scheduler
 
 import (
