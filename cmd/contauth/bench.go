@@ -63,7 +63,7 @@ one machine: on a busy machine no figure means anything.`,
 	flags.IntVar(&f.charges, "charges", 200_000, "due charges in the book")
 	flags.IntVar(&f.backlog, "backlog", 1_000_000, "due charges in the big book of G7 and G13")
 	flags.IntVar(&f.subscriptions, "subscriptions", 100_000, "subscriptions in the book of G15")
-	flags.StringVar(&f.cpuProfile, "cpuprofile", "", "write a processor profile of the pipeline's last turn to `FILE`")
+	flags.StringVar(&f.cpuProfile, "cpuprofile", "", "write a processor profile of the pipeline's last turn to `FILE`; profiling itself takes memory and time")
 	flags.MarkHidden("cpuprofile")
 	return cmd
 }

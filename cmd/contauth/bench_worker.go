@@ -118,7 +118,9 @@ type ceilingClient struct {
 }
 
 func newCeilingClient(e *env, job bench.Job) *ceilingClient {
-	c := &ceilingClient{prefix: job.Prefix, accounts: benchConfig("", job.BaseURL, job.Accounts, job.Series.InFlight).MerchantAccounts}
+	// Any account may for a moment have all that is in flight: none dials anew.
+	inFlight := job.Series.InFlight * len(job.Accounts)
+	c := &ceilingClient{prefix: job.Prefix, accounts: benchConfig("", job.BaseURL, job.Accounts, inFlight).MerchantAccounts}
 	for _, a := range c.accounts {
 		c.gateways = append(c.gateways, newGateway(a, e.logger()))
 	}

@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -79,4 +80,4 @@ func (r *Recorder) RoundTrip(request *http.Request) (*http.Response, error) {
 	return nil, errRecorded
 }
 
-var errRecorded = fmt.Errorf("recorded, not sent")
+var errRecorded = errors.New("recorded, not sent")

@@ -74,6 +74,11 @@ func TestMeter(t *testing.T) {
 			[]look{{1 * time.Second, 5}, {2 * time.Second, 10}},
 			look{3 * time.Second, 12}, math.NaN(), true, false,
 		},
+		{
+			"work that is over before the window begins counts from its beginning",
+			[]look{{1 * time.Second, 12}, {2 * time.Second, 12}, {3500 * time.Millisecond, 12}},
+			look{4 * time.Second, 12}, math.NaN(), true, false,
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

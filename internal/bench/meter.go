@@ -77,14 +77,15 @@ func (m *Meter) Observe(now time.Time, done int64) {
 
 // End says that the work is over with so much done, and returns what was seen.
 // If the work ended before the window was full, the last observation counts if
-// it saw most of the window, else everything since Begin.
+// it saw most of the window, else everything since Begin. So it does if the
+// work was over before the window began.
 func (m *Meter) End(now time.Time, done int64) Span {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	switch {
-	case !m.to.at.IsZero():
+	case m.to.done > m.from.done:
 		return between(m.from, m.to, false)
-	case !m.from.at.IsZero() && m.last.at.Sub(m.from.at) >= m.Window/2:
+	case m.last.done > m.from.done && !m.from.at.IsZero() && m.last.at.Sub(m.from.at) >= m.Window/2:
 		return between(m.from, m.last, true)
 	default:
 		return between(m.start, m.look(now, done), true)

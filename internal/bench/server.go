@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -35,7 +36,7 @@ func OpenSite(ctx context.Context, dsn string) (*Site, error) {
 	}
 	if !super {
 		admin.Close()
-		return nil, fmt.Errorf("the database to measure with must be opened as a superuser: checkpoints and slow commits are asked of it")
+		return nil, errors.New("the database to measure with must be opened as a superuser: checkpoints and slow commits are asked of it")
 	}
 	return s, nil
 }
@@ -123,7 +124,7 @@ func WithDatabase(dsn, database string) (string, error) {
 	}
 	parsed, err := url.Parse(dsn)
 	if err != nil {
-		return "", fmt.Errorf("the database's address cannot be read")
+		return "", errAddress
 	}
 	parsed.Path = "/" + database
 	query := parsed.Query()
@@ -131,6 +132,9 @@ func WithDatabase(dsn, database string) (string, error) {
 	parsed.RawQuery = query.Encode()
 	return parsed.String(), nil
 }
+
+// errAddress does not quote the address, which may hold a password.
+var errAddress = errors.New("the database's address cannot be read")
 
 // slowCommit makes every commit wait 2 ms before its flush.
 const slowCommit = "-c commit_delay=2000 -c commit_siblings=0"
@@ -143,7 +147,7 @@ func WithSlowCommits(dsn string) (string, error) {
 	}
 	parsed, err := url.Parse(dsn)
 	if err != nil {
-		return "", fmt.Errorf("the database's address cannot be read")
+		return "", errAddress
 	}
 	query := parsed.Query()
 	query.Set("options", slowCommit)
