@@ -110,6 +110,7 @@ type ClaimedCharge struct {
 	LeaseNo          int
 	RunID            int64
 	Replays          int       // how often the resolver has sent this attempt again
+	Pending          bool      // the gateway said it accepted this attempt; a replay asks for the result
 	StartedAt        time.Time // when this attempt's number was first claimed, the database's clock
 	BusinessNow      time.Time // the run's business time: waits count from it
 

@@ -25,7 +25,7 @@ type Settlement struct {
 	Counted       bool        // a definite answer: the next attempt has the next number
 	State         ChargeState // where the charge goes
 	Reason        Reason
-	NextAttemptAt time.Time     // business time of the next attempt, when State is due
+	NextAttemptAt time.Time     // business time of the next attempt, after a refusal; zero leaves it as it is
 	ResolveIn     time.Duration // real time until the resolver looks, when unknown or pending; 0 for never
 	TokenCause    string        // set when the token turned invalid by this answer
 
@@ -103,7 +103,7 @@ func (s *Settlement) settleError(c *ClaimedCharge, err error, replays []time.Dur
 		s.Reply.RefusalCode = refused.Code
 		switch {
 		case !refused.Counted:
-			s.State, s.NextAttemptAt = ChargeDue, c.BusinessNow
+			s.State = ChargeDue
 			if refused.Scope == ScopeAccount {
 				s.Reason = ReasonAccountRefused
 			} else {
@@ -116,7 +116,6 @@ func (s *Settlement) settleError(c *ClaimedCharge, err error, replays []time.Dur
 		}
 	case errors.Is(err, ErrNotSent):
 		s.Outcome, s.State, s.Reason, s.Stop = OutcomeNotSent, ChargeDue, ReasonGatewayUnavailable, ScopeNow
-		s.NextAttemptAt = c.BusinessNow
 	case errors.Is(err, ErrMismatch):
 		s.becomeUnknown(c, replays, ReasonAnswerMismatch)
 	case errors.Is(err, ErrInProgress):
@@ -137,8 +136,13 @@ func (s *Settlement) settleError(c *ClaimedCharge, err error, replays []time.Dur
 }
 
 func (s *Settlement) becomeUnknown(c *ClaimedCharge, replays []time.Duration, reason Reason) {
-	s.Outcome, s.State, s.Reason = OutcomeUnknown, ChargeUnknown, reason
-	s.Counted = false
+	s.Outcome, s.Counted, s.NextAttemptAt = OutcomeUnknown, false, time.Time{}
+	if c.Pending {
+		// What the gateway accepted stays accepted; only its result is missing.
+		s.State, s.Reason, s.ResolveIn = ChargePending, ReasonAwaitsGateway, pendingRecheck
+		return
+	}
+	s.State, s.Reason = ChargeUnknown, reason
 	s.ResolveIn = NextReplay(c.Replays, replays)
 }
 

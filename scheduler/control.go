@@ -27,7 +27,7 @@ func (w *work) control(ctx context.Context, stop context.CancelCauseFunc) {
 		case <-ticker.C:
 		}
 		if w.report != nil {
-			w.report(w.tally.progress())
+			w.report(w.tally.now())
 		}
 		var unsent []billing.ChargeID
 		for _, l := range w.lanes {

@@ -12,11 +12,10 @@ import (
 // is accounted for or the lane is stopped. It stays about one batch ahead of
 // the workers.
 func (w *work) feed(ctx context.Context, l *lane) error {
-	if l.account.Stopped {
-		// A stop belongs to the run's last working; a resumed run tries again.
-		w.logger.Debug("account was stopped before; trying again", "merchant_account", l.account.MerchantAccount)
-	}
 	position := l.account.First - 1
+	if !w.run.StartedAt.IsZero() {
+		position = l.account.Last // it was worked before: first see what is left
+	}
 	var speed pace
 	for ctx.Err() == nil {
 		if stopped, _ := l.stopReason(); stopped != nil {

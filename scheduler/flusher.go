@@ -122,8 +122,8 @@ func (f *flusher) settle(ctx context.Context, group []*parcel) {
 }
 
 func (f *flusher) committed(group []*parcel) {
+	f.tally.add(group)
 	for _, p := range group {
-		f.tally.add(p)
 		f.close(p.batch)
 	}
 }

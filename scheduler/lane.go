@@ -39,7 +39,7 @@ type lane struct {
 	queue    []*parcel
 	inFlight int
 	limit    int // requests that may be in flight now
-	share    int // this process's share of max_in_flight
+	share    int // this process's share of max_in_flight; none before the first claim
 	closed   bool
 	lowWater int           // claim more when the queue is no longer than this
 	room     chan struct{} // wakes the feeder: the queue is low, or nothing is in flight
@@ -55,7 +55,7 @@ type lane struct {
 }
 
 func newLane(account RunAccount, collector *billing.Collector) *lane {
-	l := &lane{account: account, collector: collector, limit: 1, share: account.MaxInFlight, room: make(chan struct{}, 1)}
+	l := &lane{account: account, collector: collector, room: make(chan struct{}, 1)}
 	l.changed = sync.NewCond(&l.mu)
 	return l
 }
@@ -146,7 +146,7 @@ func (l *lane) setShare(share int) {
 func (l *lane) held() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return max(l.inFlight, min(l.share, l.account.MaxInFlight))
+	return max(l.inFlight, l.share)
 }
 
 // unsent lists the charges that are still in the queue.
@@ -172,6 +172,9 @@ func (l *lane) remove(match func(*parcel) bool) []*parcel {
 		}
 	}
 	l.queue = kept
+	if len(removed) > 0 {
+		l.signalRoom()
+	}
 	return removed
 }
 

@@ -36,16 +36,15 @@ func (w *work) resolveOnce(ctx context.Context) {
 		return
 	} else if n > 0 {
 		w.logger.Info("leases of a stopped process ran out; asking the gateway again", "charges", n)
-		w.tally.unknown.Add(int64(n))
 	}
 	for _, l := range w.lanes {
 		if stopped, _ := l.stopReason(); stopped != nil || l.quiet() > 0 {
 			continue
 		}
 		before := time.Now()
-		charges, err := w.store.ClaimReplays(ctx, ReplayRequest{
+		res, err := w.store.ClaimReplays(ctx, ReplayRequest{
 			Process: w.process, MerchantAccount: l.account.MerchantAccount, WireVersion: l.collector.WireVersion(),
-			Lease: w.opts.Lease, Limit: replaysAtOnce,
+			Lease: w.opts.Lease, Limit: replaysAtOnce, SlotsHeld: l.held(),
 		})
 		if err != nil {
 			if ctx.Err() == nil {
@@ -53,8 +52,9 @@ func (w *work) resolveOnce(ctx context.Context) {
 			}
 			return
 		}
-		if len(charges) > 0 {
-			l.push(w.newParcels(l, ClaimResult{Charges: charges}, before, time.Now()))
+		l.setShare(res.Slots)
+		if len(res.Charges) > 0 {
+			l.push(w.newParcels(l, res, before, time.Now()))
 		}
 	}
 }

@@ -102,8 +102,7 @@ func (r *Runner) Work(ctx context.Context, id RunID, actor string, report func(P
 	if err != nil {
 		return Result{}, err
 	}
-	w := &work{Runner: r, run: run, report: report, logger: r.logger.With("run_id", id)}
-	w.tally.items = int64(run.Items)
+	w := &work{Runner: r, run: run, tally: newTally(run), report: report, logger: r.logger.With("run_id", id)}
 	for _, account := range accounts {
 		collector := r.collectors[account.MerchantAccount]
 		if collector == nil {
@@ -121,7 +120,7 @@ type work struct {
 	run     Run
 	lanes   []*lane
 	flusher *flusher
-	tally   tally
+	tally   *tally
 	report  func(Progress)
 	logger  hclog.Logger
 }
@@ -133,7 +132,7 @@ func (w *work) do(ctx context.Context) (Result, error) {
 	soft, stop := context.WithCancelCause(ctx) // ends claiming and starting calls
 	defer stop(nil)
 
-	w.flusher = newFlusher(w.store, w.logger, w.opts, &w.tally)
+	w.flusher = newFlusher(w.store, w.logger, w.opts, w.tally)
 	var writing, sending, steering, feeding sync.WaitGroup
 	for range flushers {
 		writing.Go(func() { w.flusher.run(hard) })
@@ -178,7 +177,7 @@ func (w *work) drain(ctx context.Context) {
 }
 
 func (w *work) finish(ctx context.Context, cause error) (Result, error) {
-	result := Result{Progress: w.tally.progress()}
+	result := Result{Progress: w.tally.now()}
 	for _, l := range w.lanes {
 		if stopped, disposition := l.stopReason(); stopped != nil {
 			// Once more, for what came back unsent after the stop.

@@ -53,7 +53,7 @@ type Store interface {
 	ExpireLeases(ctx context.Context, limit int) (int, error)
 	// ClaimReplays leases unknown and pending charges whose time has come to be
 	// sent again with the same key and bytes, after checking that they still may.
-	ClaimReplays(ctx context.Context, req ReplayRequest) ([]billing.ClaimedCharge, error)
+	ClaimReplays(ctx context.Context, req ReplayRequest) (ClaimResult, error)
 
 	// BackOff keeps every process from claiming at the account for a while.
 	BackOff(ctx context.Context, merchantAccount string, wait time.Duration) error
@@ -78,8 +78,6 @@ type RunAccount struct {
 	First, Last     int
 	MaxInFlight     int
 	RatePerSecond   float64 // 0 for no limit
-	// Stopped says that the run gave the account up earlier.
-	Stopped bool
 }
 
 // A ClaimRequest asks for the charges at positions (After, After+Limit] of a
@@ -137,6 +135,7 @@ type ReplayRequest struct {
 	WireVersion     int
 	Lease           time.Duration
 	Limit           int
+	SlotsHeld       int // as in ClaimRequest
 }
 
 // OpenUnknown says how many unknown charges of a run will be sent again soon.

@@ -1,7 +1,7 @@
 package scheduler
 
 import (
-	"sync/atomic"
+	"sync"
 
 	"github.com/contauth/contauth/billing"
 )
@@ -19,35 +19,53 @@ type Progress struct {
 // Done is how many charges have been answered for.
 func (p Progress) Done() int64 { return p.Charged + p.Declined + p.Pending + p.Unknown + p.Rejected }
 
-// A tally adds up answers as they are committed.
+// A tally adds up the answers of one run as they are committed.
 type tally struct {
-	items                                         int64
-	charged, declined, pending, unknown, rejected atomic.Int64
+	run RunID
+
+	mu       sync.Mutex
+	progress Progress
+	open     map[billing.ChargeID]billing.ChargeState // pending and unknown ones, which may be counted again
 }
 
-func (t *tally) add(p *parcel) {
-	if p.Replays > 0 {
-		t.unknown.Add(-1)
-	}
-	switch s := &p.settlement; s.Outcome {
-	case billing.OutcomeAuthorised:
-		t.charged.Add(1)
-	case billing.OutcomeRefused:
-		t.declined.Add(1)
-	case billing.OutcomePending:
-		t.pending.Add(1)
-	case billing.OutcomeUnknown:
-		t.unknown.Add(1)
-	case billing.OutcomeNotProcessed:
-		if s.Counted {
-			t.rejected.Add(1)
+func newTally(run Run) *tally {
+	return &tally{run: run.ID, progress: Progress{Items: int64(run.Items)}, open: map[billing.ChargeID]billing.ChargeState{}}
+}
+
+// add counts a group. Replays may belong to other runs: those are left out.
+func (t *tally) add(group []*parcel) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, p := range group {
+		if RunID(p.RunID) != t.run {
+			continue
+		}
+		switch t.open[p.ID] {
+		case billing.ChargePending:
+			t.progress.Pending--
+		case billing.ChargeUnknown:
+			t.progress.Unknown--
+		}
+		delete(t.open, p.ID)
+		switch s := &p.settlement; {
+		case s.State == billing.ChargePending:
+			t.progress.Pending++
+			t.open[p.ID] = s.State
+		case s.State == billing.ChargeUnknown:
+			t.progress.Unknown++
+			t.open[p.ID] = s.State
+		case s.Outcome == billing.OutcomeAuthorised:
+			t.progress.Charged++
+		case s.Outcome == billing.OutcomeRefused:
+			t.progress.Declined++
+		case s.Counted:
+			t.progress.Rejected++
 		}
 	}
 }
 
-func (t *tally) progress() Progress {
-	return Progress{
-		Items: t.items, Charged: t.charged.Load(), Declined: t.declined.Load(), Pending: t.pending.Load(),
-		Unknown: max(0, t.unknown.Load()), Rejected: t.rejected.Load(),
-	}
+func (t *tally) now() Progress {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.progress
 }

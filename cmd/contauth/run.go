@@ -271,14 +271,24 @@ func (e *env) work(ctx context.Context, s *session, id scheduler.RunID) error {
 	if result.Interrupted && !report.Run.State.IsFinished() {
 		return fmt.Errorf("run %d stopped before its end; nothing is lost: contauth run resume %d", id, id)
 	}
-	for _, stop := range result.Stops {
-		err := fmt.Errorf("nothing more was sent to %s: %s%s", stop.MerchantAccount, stop.Reason.Sentence(), detail(stop.Detail))
-		if stop.Reason == billing.ReasonGatewayUnavailable {
-			return err
-		}
-		return &exitError{exitRefused, err}
+	return stopsError(result.Stops)
+}
+
+// stopsError says which accounts the run gave up and why, in one line. A
+// gateway that cannot be reached is a failure; one that refuses us is a guard.
+func stopsError(stops []scheduler.AccountStop) error {
+	if len(stops) == 0 {
+		return nil
 	}
-	return nil
+	code := exitRefused
+	var told []string
+	for _, stop := range stops {
+		told = append(told, fmt.Sprintf("%s: %s%s", stop.MerchantAccount, stop.Reason.Sentence(), detail(stop.Detail)))
+		if stop.Reason == billing.ReasonGatewayUnavailable {
+			code = exitFailure
+		}
+	}
+	return &exitError{code, fmt.Errorf("nothing more was sent to %s", strings.Join(told, "; "))}
 }
 
 func detail(text string) string {

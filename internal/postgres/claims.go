@@ -35,6 +35,7 @@ type claimedRow struct {
 	LeaseNo          int                              `db:"lease_no"`
 	RunID            int64                            `db:"run_id"`
 	Replays          int                              `db:"replays"`
+	Pending          bool                             `db:"pending"`
 	StartedAt        time.Time                        `db:"attempt_started_at"`
 	BusinessNow      time.Time                        `db:"business_now"`
 }
@@ -44,7 +45,7 @@ func (r claimedRow) charge() billing.ClaimedCharge {
 		ID: r.ID, Reference: r.Reference, MerchantAccount: r.MerchantAccount, Model: r.Model,
 		Amount:  billing.Money{Minor: r.AmountMinor, Currency: r.Currency},
 		TokenID: r.TokenID, Token: r.Token, ShopperReference: r.ShopperReference, PaymentMethod: r.PaymentMethod,
-		ReturnURL: r.ReturnURL, Attempt: r.Answered + 1, LeaseNo: r.LeaseNo, RunID: r.RunID, Replays: r.Replays,
+		ReturnURL: r.ReturnURL, Attempt: r.Answered + 1, LeaseNo: r.LeaseNo, RunID: r.RunID, Replays: r.Replays, Pending: r.Pending,
 		StartedAt: r.StartedAt, BusinessNow: r.BusinessNow,
 	}
 }
@@ -52,7 +53,7 @@ func (r claimedRow) charge() billing.ClaimedCharge {
 const claimedColumns = `
 	c.id, c.reference, c.merchant_account, c.model, c.amount_minor, c.currency, c.token_id,
 	t.token, t.shopper_reference, t.payment_method, s.return_url,
-	c.answered, c.lease_no, c.run_id, c.replays, c.attempt_started_at`
+	c.answered, c.lease_no, c.run_id, c.replays, c.state = 'pending' AS pending, c.attempt_started_at`
 
 // account is the row that every claim of a merchant account locks.
 type account struct {
@@ -69,6 +70,22 @@ type account struct {
 type seconds float64
 
 func (s seconds) duration() time.Duration { return time.Duration(float64(s) * float64(time.Second)) }
+
+// sendEvery is the distance between two requests at the account's rate.
+func (a account) sendEvery() time.Duration { return time.Duration(float64(time.Second) / a.Rate) }
+
+// reserve takes the moments of n requests from the account's rate, from where
+// the last claim left off.
+func (a account) reserve(ctx context.Context, tx *sqlx.Tx, merchantAccount string, n int) error {
+	const query = `
+		UPDATE merchant_accounts
+		   SET next_send_at = greatest(next_send_at, clock_timestamp()) + make_interval(secs => $2)
+		 WHERE id = $1`
+	if _, err := tx.ExecContext(ctx, query, merchantAccount, float64(n)/a.Rate); err != nil {
+		return fmt.Errorf("reserve rate: %w", err)
+	}
+	return nil
+}
 
 func lockAccount(ctx context.Context, tx *sqlx.Tx, merchantAccount string) (account, error) {
 	const query = `
@@ -124,7 +141,7 @@ func claimDue(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest) (sch
 		result.Halt = billing.ReasonAccountPaused
 		return result, nil
 	}
-	if result.Slots, err = takeSlots(ctx, tx, req, acc.MaxInFlight); err != nil {
+	if result.Slots, err = takeSlots(ctx, tx, req.MerchantAccount, req.Process, req.SlotsHeld, acc.MaxInFlight, req.Lease); err != nil {
 		return result, err
 	}
 	if result.Slots == 0 {
@@ -143,7 +160,7 @@ func claimDue(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest) (sch
 			return result, nil
 		}
 		result.SendAfter = sendAfter
-		result.SendEvery = time.Duration(float64(time.Second) / acc.Rate)
+		result.SendEvery = acc.sendEvery()
 		limit = max(1, min(limit, int((req.ClaimAhead-sendAfter).Seconds()*acc.Rate)))
 	}
 	window := windowEnd(req, limit)
@@ -169,13 +186,8 @@ func claimDue(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest) (sch
 		return result, nil
 	}
 	if acc.Rate > 0 {
-		// Reserve exactly what was claimed, from where the last claim left off.
-		const reserve = `
-			UPDATE merchant_accounts
-			   SET next_send_at = greatest(next_send_at, clock_timestamp()) + make_interval(secs => $2)
-			 WHERE id = $1`
-		if _, err := tx.ExecContext(ctx, reserve, req.MerchantAccount, float64(len(rows))/acc.Rate); err != nil {
-			return result, fmt.Errorf("reserve rate: %w", err)
+		if err := acc.reserve(ctx, tx, req.MerchantAccount, len(rows)); err != nil {
+			return result, err
 		}
 	}
 	const remember = `
@@ -280,7 +292,7 @@ func accountForRest(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest
 // use from now on: a fair share among the live processes, and never more than
 // the others hold free. A process that must shrink keeps its old number on
 // record until it says, with its next claim, that it did.
-func takeSlots(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest, maxInFlight int) (int, error) {
+func takeSlots(ctx context.Context, tx *sqlx.Tx, merchantAccount string, process scheduler.ProcessID, held, maxInFlight int, lease time.Duration) (int, error) {
 	const read = `
 		SELECT coalesce(sum(slots) FILTER (WHERE process_id <> $2), 0) AS taken,
 		       count(*) FILTER (WHERE process_id <> $2) AS others,
@@ -293,18 +305,18 @@ func takeSlots(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest, max
 		Others int `db:"others"`
 		Mine   int `db:"mine"`
 	}
-	if err := tx.GetContext(ctx, &row, read, req.MerchantAccount, req.Process, req.Lease.Seconds()); err != nil {
+	if err := tx.GetContext(ctx, &row, read, merchantAccount, process, lease.Seconds()); err != nil {
 		return 0, fmt.Errorf("read send slots: %w", err)
 	}
 	share := max(1, maxInFlight/(row.Others+1))
 	target := max(0, min(share, maxInFlight-row.Taken))
-	if onRecord := max(target, req.SlotsHeld); onRecord != row.Mine {
+	if onRecord := max(target, held); onRecord != row.Mine {
 		const write = `
 			INSERT INTO send_slots (merchant_account, process_id, slots, expires_at)
 			VALUES ($1, $2, $3, clock_timestamp() + make_interval(secs => $4))
 			ON CONFLICT (merchant_account, process_id)
 			DO UPDATE SET slots = excluded.slots, expires_at = excluded.expires_at`
-		if _, err := tx.ExecContext(ctx, write, req.MerchantAccount, req.Process, onRecord, req.Lease.Seconds()); err != nil {
+		if _, err := tx.ExecContext(ctx, write, merchantAccount, process, onRecord, lease.Seconds()); err != nil {
 			return 0, fmt.Errorf("take send slots: %w", err)
 		}
 	}

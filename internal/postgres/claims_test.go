@@ -341,11 +341,11 @@ func TestSettle_LateNews(t *testing.T) {
 				t.Fatalf("expired %d leases, error %v", n, err)
 			}
 			replays, err := d.db.ClaimReplays(context.Background(), scheduler.ReplayRequest{Process: d.process, MerchantAccount: "DemoEU", WireVersion: 1, Lease: time.Minute, Limit: 10})
-			if err != nil || len(replays) != 1 {
-				t.Fatalf("%d replays, error %v", len(replays), err)
+			if err != nil || len(replays.Charges) != 1 {
+				t.Fatalf("%d replays, error %v", len(replays.Charges), err)
 			}
-			if replays[0].Attempt != late.Attempt || replays[0].LeaseNo == late.LeaseNo {
-				t.Errorf("the replay has attempt %d and lease %d; the first had %d and %d", replays[0].Attempt, replays[0].LeaseNo, late.Attempt, late.LeaseNo)
+			if replay := replays.Charges[0]; replay.Attempt != late.Attempt || replay.LeaseNo == late.LeaseNo {
+				t.Errorf("the replay has attempt %d and lease %d; the first had %d and %d", replay.Attempt, replay.LeaseNo, late.Attempt, late.LeaseNo)
 			}
 			reason := billing.Reason("")
 			if tt.outcome != billing.OutcomeAuthorised {
@@ -435,12 +435,12 @@ func TestClaimReplays_LooksAtTheFacts(t *testing.T) {
 				t.Fatal(err)
 			}
 			if tt.want == "" {
-				if len(replays) != 1 || replays[0].Replays != 1 {
+				if len(replays.Charges) != 1 || replays.Charges[0].Replays != 1 {
 					t.Errorf("replays: %+v, want the charge", replays)
 				}
 				return
 			}
-			if len(replays) != 0 {
+			if len(replays.Charges) != 0 {
 				t.Error("it would be sent again")
 			}
 			if got := d.stands(id); got != tt.want {

@@ -76,18 +76,26 @@ func expireClaim(ctx context.Context, tx *sqlx.Tx, run scheduler.RunID, merchant
 // one that nobody wants any more, whose token died, whose run was aborted,
 // whose key may be forgotten or whose bytes this program cannot write is left
 // to messages from outside and to people, with its reason.
-func (db *DB) ClaimReplays(ctx context.Context, req scheduler.ReplayRequest) ([]billing.ClaimedCharge, error) {
-	var claimed []billing.ClaimedCharge
+func (db *DB) ClaimReplays(ctx context.Context, req scheduler.ReplayRequest) (scheduler.ClaimResult, error) {
+	result := scheduler.ClaimResult{Slots: req.SlotsHeld}
 	err := db.inTx(ctx, "claim replays", func(tx *sqlx.Tx) error {
 		acc, err := lockAccount(ctx, tx, req.MerchantAccount)
 		if err != nil {
 			return err
 		}
-		if acc.BackOff > 0 || acc.RateFree > 1 {
+		if result.Slots, err = takeSlots(ctx, tx, req.MerchantAccount, req.Process, req.SlotsHeld, acc.MaxInFlight, req.Lease); err != nil {
+			return err
+		}
+		if acc.BackOff > 0 || acc.RateFree > 1 || result.Slots == 0 {
 			return nil
 		}
 		if stopped, err := isStopped(ctx, tx, req.MerchantAccount, acc.Gateway); stopped || err != nil {
 			return err
+		}
+		limit := req.Limit
+		if acc.Rate > 0 {
+			limit = max(1, min(limit, int(acc.Rate)))
+			result.SendAfter, result.SendEvery = acc.RateFree.duration(), acc.sendEvery()
 		}
 		if err := giveUpReplays(ctx, tx, req.MerchantAccount); err != nil {
 			return err
@@ -104,22 +112,18 @@ func (db *DB) ClaimReplays(ctx context.Context, req scheduler.ReplayRequest) ([]
 			   AND t.id = c.token_id AND s.id = c.account_settings_id AND r.id = c.run_id
 			RETURNING` + claimedColumns + `, r.as_of AS business_now`
 		var rows []claimedRow
-		if err := tx.SelectContext(ctx, &rows, claim, req.MerchantAccount, req.Process, req.Lease.Seconds(), req.WireVersion, req.Limit); err != nil {
+		if err := tx.SelectContext(ctx, &rows, claim, req.MerchantAccount, req.Process, req.Lease.Seconds(), req.WireVersion, limit); err != nil {
 			return fmt.Errorf("lease unknown charges: %w", err)
 		}
 		if acc.Rate > 0 && len(rows) > 0 {
-			const reserve = `
-				UPDATE merchant_accounts
-				   SET next_send_at = greatest(next_send_at, clock_timestamp()) + make_interval(secs => $2)
-				 WHERE id = $1`
-			if _, err := tx.ExecContext(ctx, reserve, req.MerchantAccount, float64(len(rows))/acc.Rate); err != nil {
-				return fmt.Errorf("reserve rate: %w", err)
+			if err := acc.reserve(ctx, tx, req.MerchantAccount, len(rows)); err != nil {
+				return err
 			}
 		}
-		claimed = charges(rows)
+		result.Charges = charges(rows)
 		return nil
 	})
-	return claimed, err
+	return result, err
 }
 
 // giveUpReplays takes charges that must not be sent again out of the

@@ -204,8 +204,7 @@ func (db *DB) StopAccount(ctx context.Context, id scheduler.RunID, stop schedule
 // RunAccounts lists the merchant accounts of a run's manifest.
 func (db *DB) RunAccounts(ctx context.Context, id scheduler.RunID) ([]scheduler.RunAccount, error) {
 	const query = `
-		SELECT i.merchant_account, a.gateway, min(i.position) AS first, max(i.position) AS last, a.max_in_flight, a.rate_per_second,
-		       EXISTS (SELECT FROM run_account_stops s WHERE s.run_id = $1 AND s.merchant_account = i.merchant_account) AS stopped
+		SELECT i.merchant_account, a.gateway, min(i.position) AS first, max(i.position) AS last, a.max_in_flight, a.rate_per_second
 		  FROM run_items i JOIN merchant_accounts a ON a.id = i.merchant_account
 		 WHERE i.run_id = $1
 		 GROUP BY i.merchant_account, a.gateway, a.max_in_flight, a.rate_per_second
@@ -217,7 +216,6 @@ func (db *DB) RunAccounts(ctx context.Context, id scheduler.RunID) ([]scheduler.
 		Last            int     `db:"last"`
 		MaxInFlight     int     `db:"max_in_flight"`
 		RatePerSecond   float64 `db:"rate_per_second"`
-		Stopped         bool    `db:"stopped"`
 	}
 	if err := db.sqlx.SelectContext(ctx, &rows, query, id); err != nil {
 		return nil, fmt.Errorf("list merchant accounts of run %d: %w", id, err)
