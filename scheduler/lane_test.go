@@ -1,0 +1,206 @@
+package scheduler
+
+import (
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/contauth/contauth/billing"
+)
+
+func newTestLane(share int) *lane {
+	l := newLane(RunAccount{MerchantAccount: "DemoEU", MaxInFlight: share}, nil)
+	l.setShare(share)
+	return l
+}
+
+func parcels(l *lane, ids ...billing.ChargeID) []*parcel {
+	var made []*parcel
+	for _, id := range ids {
+		made = append(made, &parcel{ClaimedCharge: billing.ClaimedCharge{ID: id}, batch: &batch{}, lane: l})
+	}
+	return made
+}
+
+var (
+	good    = &billing.Settlement{Outcome: billing.OutcomeAuthorised, Counted: true}
+	silence = &billing.Settlement{Outcome: billing.OutcomeUnknown}
+	later   = &billing.Settlement{Outcome: billing.OutcomeNotProcessed, Stop: billing.ScopeNow}
+	reject  = &billing.Settlement{Outcome: billing.OutcomeNotProcessed, Counted: true, Stop: billing.ScopeCharge}
+	denied  = &billing.Settlement{Outcome: billing.OutcomeNotProcessed, Stop: billing.ScopeAccount}
+)
+
+func TestLane_StartsWithOneRequestAndAddsOneAnAnswer(t *testing.T) {
+	l := newTestLane(4)
+	var limits []int
+	for range 6 {
+		limits = append(limits, l.limit)
+		l.observe(good)
+	}
+	if diff := cmp.Diff([]int{1, 2, 3, 4, 4, 4}, limits); diff != "" {
+		t.Errorf("requests in flight after each answer (-want +got)\n%s", diff)
+	}
+}
+
+func TestLane_HoldsNoSlotsBeforeItsFirstClaim(t *testing.T) {
+	l := newLane(RunAccount{MaxInFlight: 64}, nil)
+	if got := l.held(); got != 0 {
+		t.Errorf("a new lane holds %d slots", got)
+	}
+}
+
+func TestLane_Brakes(t *testing.T) {
+	type step struct {
+		answer *billing.Settlement
+		want   brake
+	}
+	repeat := func(s step, n int) []step {
+		steps := make([]step, n)
+		for i := range steps {
+			steps[i] = s
+		}
+		return steps
+	}
+	tests := []struct {
+		name  string
+		steps []step
+	}{
+		{"one refusal of the account stops it", []step{{good, brakeNone}, {denied, brakeStop}}},
+		{"a burst of rejections stops the account", append(repeat(step{reject, brakeNone}, 4), step{reject, brakeStop})},
+		{"an answer in between breaks the burst", append(append(repeat(step{reject, brakeNone}, 4), step{good, brakeNone}), repeat(step{reject, brakeNone}, 4)...)},
+		{"«later» steps back at once", []step{{good, brakeNone}, {later, brakeBackOff}}},
+		{"a second «later» of the same moment changes nothing", []step{{later, brakeBackOff}, {later, brakeNone}, {later, brakeNone}}},
+		{"silence steps back after five", append(repeat(step{silence, brakeNone}, 4), step{silence, brakeBackOff})},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			l := newTestLane(4)
+			for i, s := range tt.steps {
+				if got, _ := l.observe(s.answer); got != s.want {
+					t.Errorf("answer %d: brake %d, want %d", i+1, got, s.want)
+				}
+			}
+		})
+	}
+}
+
+func TestLane_StepsBackLongerEachTimeAndThenGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newTestLane(4)
+		var waits []time.Duration
+		for {
+			brake, wait := l.observe(later)
+			if brake == brakeStop {
+				break
+			}
+			waits = append(waits, wait)
+			time.Sleep(l.quiet())
+		}
+		want := []time.Duration{time.Second, 2 * time.Second, 4 * time.Second, 8 * time.Second}
+		if diff := cmp.Diff(want, waits); diff != "" {
+			t.Errorf("waits (-want +got)\n%s", diff)
+		}
+	})
+}
+
+func TestLane_HeedsTheGatewaysOwnWish(t *testing.T) {
+	l := newTestLane(4)
+	wish := *later
+	wish.RetryAfter = time.Minute
+	if _, wait := l.observe(&wish); wait != time.Minute {
+		t.Errorf("waits %s, the gateway asked for a minute", wait)
+	}
+}
+
+// Requests of an account with a rate leave at their reserved moments, and not
+// before, however many workers wait.
+func TestLane_SendsAtTheReservedMoment(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newTestLane(3)
+		l.limit = 3
+		start := time.Now()
+		all := parcels(l, 1, 2, 3)
+		for i, p := range all {
+			p.SendAt = start.Add(time.Duration(i+1) * 200 * time.Millisecond)
+		}
+		l.push(all)
+		left := make(chan time.Duration, 3)
+		for range 3 {
+			go func() {
+				if p := l.take(); p != nil {
+					left <- time.Since(start)
+				}
+			}()
+		}
+		for i := range 3 {
+			if got, want := <-left, time.Duration(i+1)*200*time.Millisecond; got != want {
+				t.Errorf("request %d left after %s, want %s", i+1, got, want)
+			}
+		}
+		l.close()
+	})
+}
+
+// Taking charges back out of the queue wakes the feeder, which would else wait
+// for workers that have nothing to do.
+func TestLane_RemovingWakesTheFeeder(t *testing.T) {
+	l := newTestLane(1)
+	l.push(parcels(l, 1, 2, 3))
+	if l.hasRoom(0) {
+		t.Fatal("a full queue has room")
+	}
+	if removed := l.remove(func(p *parcel) bool { return p.ID == 2 }); len(removed) != 1 || removed[0].ID != 2 {
+		t.Errorf("removed %d", len(removed))
+	}
+	l.removeAll()
+	select {
+	case <-l.room:
+	default:
+		t.Error("nobody woke the feeder")
+	}
+	if !l.isIdle() {
+		t.Error("the lane is not idle")
+	}
+}
+
+func TestLane_CloseEndsItsWorkers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := newTestLane(2)
+		ended := make(chan bool, 2)
+		for range 2 {
+			go func() { ended <- l.take() == nil }()
+		}
+		synctest.Wait()
+		l.close()
+		for range 2 {
+			if !<-ended {
+				t.Error("a worker got a charge from a closed lane")
+			}
+		}
+	})
+}
+
+func TestTally_CountsEachChargeOnce(t *testing.T) {
+	tally := newTally(Run{ID: 1, Items: 4})
+	l := newTestLane(1)
+	count := func(id billing.ChargeID, run int64, state billing.ChargeState, outcome billing.Outcome) {
+		p := parcels(l, id)[0]
+		p.RunID = run
+		p.settlement = billing.Settlement{State: state, Outcome: outcome, Counted: outcome == billing.OutcomeAuthorised || outcome == billing.OutcomeRefused}
+		tally.add([]*parcel{p})
+	}
+	count(1, 1, billing.ChargePaid, billing.OutcomeAuthorised)
+	count(2, 1, billing.ChargeUnknown, billing.OutcomeUnknown)
+	count(2, 1, billing.ChargeUnknown, billing.OutcomeUnknown) // a replay without an answer
+	count(2, 1, billing.ChargePaid, billing.OutcomeAuthorised) // and one with
+	count(3, 1, billing.ChargeDue, billing.OutcomeNotProcessed)
+	count(3, 1, billing.ChargeDue, billing.OutcomeRefused)
+	count(4, 1, billing.ChargePending, billing.OutcomePending)
+	count(9, 7, billing.ChargePaid, billing.OutcomeAuthorised) // a replay of another run
+	want := Progress{Items: 4, Charged: 2, Declined: 1, Pending: 1}
+	if diff := cmp.Diff(want, tally.now()); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+}
