@@ -1,16 +1,17 @@
 package arch_test
 
 import (
+	"net"
 	"os"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	"go.yaml.in/yaml/v3"
 
-	"github.com/google/go-cmp/cmp"
+	"github.com/contauth/contauth/internal/gateway/sandbox"
 )
 
 // A step is one instruction of a Dockerfile.
@@ -109,6 +110,7 @@ func TestCompose(t *testing.T) {
 			Ports    []string          `yaml:"ports"`
 			Volumes  []string          `yaml:"volumes"`
 			Env      map[string]string `yaml:"environment"`
+			Network  string            `yaml:"network_mode"`
 			ReadOnly bool              `yaml:"read_only"`
 			Health   map[string]any    `yaml:"healthcheck"`
 		} `yaml:"services"`
@@ -138,6 +140,12 @@ func TestCompose(t *testing.T) {
 		if service.Image == "contauth" && !service.ReadOnly {
 			t.Errorf("%s may write to its own image", name)
 		}
+		if address := listenAddress(service.Command); address != "" {
+			checkListen(t, name, address)
+			if len(service.Ports) > 0 {
+				t.Errorf("%s opens %q to this machine, and nothing outside its container reaches %s", name, service.Ports, address)
+			}
+		}
 	}
 	if compose.Services["database"].Health == nil {
 		t.Error("nobody can wait for the database: it has no health check")
@@ -145,12 +153,40 @@ func TestCompose(t *testing.T) {
 	if got := compose.Services["contauth"].Env["CONTAUTH_DATABASE_URL"]; !strings.Contains(got, "@database:") {
 		t.Errorf("contauth's database is %q, want the service", got)
 	}
-	checkSettings(t, compose.Configs["settings"].Content)
+	if got := compose.Services["contauth"].Network; got != "service:sandbox" {
+		t.Errorf("contauth's network is %q, so that it does not reach the sandbox's loopback: want service:sandbox", got)
+	}
+	checkSettings(t, compose.Configs["settings"].Content, listenAddress(compose.Services["sandbox"].Command))
+}
+
+// listenAddress is what follows --listen on a command line, "" without it.
+func listenAddress(command []string) string {
+	if i := slices.Index(command, "--listen"); i >= 0 && i+1 < len(command) {
+		return command[i+1]
+	}
+	return ""
+}
+
+// checkListen asks the program's own rule whether a service may listen there,
+// at a free port of that host.
+func checkListen(t *testing.T, service, address string) {
+	t.Helper()
+	host, _, err := net.SplitHostPort(address)
+	if err != nil {
+		t.Errorf("%s listens on %q: %v", service, address, err)
+		return
+	}
+	listener, err := sandbox.Listen(net.JoinHostPort(host, "0"))
+	if err != nil {
+		t.Errorf("%s does not start: %v", service, err)
+		return
+	}
+	listener.Close()
 }
 
 // checkSettings reads the contauth.yaml inside compose.yaml. What the keys mean
-// is config's affair; here they must parse and reach the sandbox.
-func checkSettings(t *testing.T, content string) {
+// is config's affair; here they must parse and lead to the sandbox's address.
+func checkSettings(t *testing.T, content, sandboxAddress string) {
 	t.Helper()
 	var settings struct {
 		Accounts []map[string]string `yaml:"merchant_accounts"`
@@ -158,7 +194,7 @@ func checkSettings(t *testing.T, content string) {
 	if err := yaml.Unmarshal([]byte(content), &settings); err != nil {
 		t.Fatalf("the settings inside compose.yaml: %v", err)
 	}
-	if len(settings.Accounts) != 1 || !strings.HasPrefix(settings.Accounts[0]["base_url"], "http://sandbox:") {
-		t.Errorf("the settings inside compose.yaml lead to %s accounts, want one at the sandbox", strconv.Itoa(len(settings.Accounts)))
+	if len(settings.Accounts) != 1 || !strings.HasPrefix(settings.Accounts[0]["base_url"], "http://"+sandboxAddress+"/") {
+		t.Errorf("the settings inside compose.yaml name %d accounts, want one at the sandbox's %s", len(settings.Accounts), sandboxAddress)
 	}
 }
