@@ -55,8 +55,10 @@ type Timing struct {
 	// ClaimAhead is how much work, in time, a process claims before it can
 	// send it. Default 2s.
 	ClaimAhead time.Duration
-	// Replays are the waits before each replay of a charge whose outcome is
-	// unknown; after the last, a person is asked. Default 5s, 30s, 2m.
+	// Replays are the waits before the first replays of a charge whose outcome
+	// is unknown. A run ends after the last; while runs of the account are
+	// worked, replays go on after waits that double, up to an hour, until the
+	// key's safe life ends. Default 5s, 30s, 2m.
 	Replays []time.Duration
 	// Flush is the longest an answer waits for company before its group is
 	// written. Default 10ms.
@@ -82,7 +84,9 @@ type MerchantAccount struct {
 	// Environment is "test" or "live". Required.
 	Environment string
 	// BaseURL is the gateway's address with the version of its API and
-	// without a slash at the end. Required; https when live.
+	// without a slash at the end. Required; https when live. The gateway's data
+	// centres share no idempotency keys, so an account must not move between
+	// them while an outcome is unknown.
 	BaseURL string
 	// ReturnURL is sent because Adyen's schema wants one; nobody is ever sent
 	// there, since the shopper is absent. Required; at most 1024 bytes.
@@ -95,10 +99,6 @@ type MerchantAccount struct {
 	// RatePerSecond is how many requests all processes together may start in a
 	// second. Default 0: no limit.
 	RatePerSecond float64
-	// Region names the gateway's data centre. Idempotency keys are not shared
-	// between regions, so an account must not move between them while an
-	// outcome is unknown. Default "default".
-	Region string
 }
 
 // Default returns the configuration of someone who has set nothing.

@@ -82,7 +82,6 @@ type accountView struct {
 	APIKey        secret.String `json:"api_key" yaml:"api_key"`
 	MaxInFlight   int           `json:"max_in_flight" yaml:"max_in_flight"`
 	RatePerSecond float64       `json:"rate_per_second" yaml:"rate_per_second"`
-	Region        string        `json:"region" yaml:"region"`
 }
 
 func (c Config) view() view {

@@ -15,7 +15,7 @@ func dumped() config.Config {
 	c.Database.URL = secret.New("postgres://contauth:hush@db.internal:5432/contauth?sslmode=verify-full&password=hush")
 	c.MerchantAccounts = []config.MerchantAccount{{
 		ID: "DemoEU", Gateway: "adyen", Environment: "test", BaseURL: "http://127.0.0.1:8090/adyen/v71",
-		ReturnURL: "https://example.invalid/", APIKey: secret.New("hush"), MaxInFlight: 64, RatePerSecond: 2.5, Region: "default",
+		ReturnURL: "https://example.invalid/", APIKey: secret.New("hush"), MaxInFlight: 64, RatePerSecond: 2.5,
 	}}
 	return c
 }
@@ -42,7 +42,6 @@ merchant_accounts:
     api_key: '[redacted]'
     max_in_flight: 64
     rate_per_second: 2.5
-    region: default
 `
 	if diff := cmp.Diff(want, got.String()); diff != "" {
 		t.Errorf("Dump (-want +got):\n%s", diff)
@@ -57,7 +56,7 @@ func TestConfig_DumpJSON(t *testing.T) {
 	const want = `{"database":{"url":"postgres://contauth@db.internal:5432/contauth?sslmode=verify-full"},` +
 		`"timing":{"lease":"1m30s","gateway_timeout":"1m0s","claim_ahead":"2s","replays":["5s","30s","2m0s"],"flush":"10ms"},` +
 		`"merchant_accounts":[{"id":"DemoEU","gateway":"adyen","environment":"test","base_url":"http://127.0.0.1:8090/adyen/v71",` +
-		`"return_url":"https://example.invalid/","api_key":"[redacted]","max_in_flight":64,"rate_per_second":2.5,"region":"default"}]}` + "\n"
+		`"return_url":"https://example.invalid/","api_key":"[redacted]","max_in_flight":64,"rate_per_second":2.5}]}` + "\n"
 	if diff := cmp.Diff(want, got.String()); diff != "" {
 		t.Errorf("DumpJSON (-want +got):\n%s", diff)
 	}

@@ -206,18 +206,14 @@ func TestLoad_faults(t *testing.T) {
 			[]string{`contauth.yaml:8: merchant_accounts[0].rate_per_second (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_RATE_PER_SECOND): -1 is not from 0 (no limit) to 1000000`},
 		},
 		{
-			"a region with a slash", "merchant_accounts:" + account + "    region: a/b\n", nil,
-			[]string{`contauth.yaml:8: merchant_accounts[0].region (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_REGION): "a/b" is no region: write 1 to 80 of A-Z a-z 0-9 _ . -, or leave it out`},
-		},
-		{
 			"two accounts with one id", "merchant_accounts:" + account + account, nil,
 			[]string{`contauth.yaml:9: merchant_accounts[1].id: "DemoEU" is the id of merchant_accounts[0] too: every account needs its own`},
 		},
 		{
 			"two accounts with one variable",
 			"merchant_accounts:" + account + strings.Replace(account, "DemoEU", "demoeu", 1),
-			map[string]string{"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_REGION": "AU"},
-			[]string{`merchant_accounts[1].region (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_REGION): the accounts "DemoEU" and "demoeu" share this variable: set region in the file for both`},
+			map[string]string{"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_RATE_PER_SECOND": "5"},
+			[]string{`merchant_accounts[1].rate_per_second (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_RATE_PER_SECOND): the accounts "DemoEU" and "demoeu" share this variable: set rate_per_second in the file for both`},
 		},
 		{
 			"a misspelt variable", "", map[string]string{"CONTAUTH_DATABSE_URL": "embedded://x"},
@@ -297,7 +293,7 @@ func TestConfig_Validate(t *testing.T) {
 	c.MerchantAccounts = []config.MerchantAccount{{
 		ID: "Live", Gateway: config.GatewayAdyen, Environment: config.EnvironmentLive,
 		BaseURL:   "https://0123456789abcdef-Demo-checkout-live.adyenpayments.com/checkout/v71",
-		ReturnURL: "https://example.com/", APIKey: secret.New("key"), MaxInFlight: 1, Region: "default",
+		ReturnURL: "https://example.com/", APIKey: secret.New("key"), MaxInFlight: 1,
 	}}
 	if err := c.Validate(); err != nil {
 		t.Errorf("a live account with Adyen's own address: %v", err)

@@ -67,7 +67,7 @@ func TestLoad(t *testing.T) {
 	demo := config.MerchantAccount{
 		ID: "DemoEU", Gateway: "adyen", Environment: "test",
 		BaseURL: "http://127.0.0.1:8090/adyen/v71", ReturnURL: "https://example.invalid/",
-		APIKey: secret.New("key"), MaxInFlight: 64, Region: "default",
+		APIKey: secret.New("key"), MaxInFlight: 64,
 	}
 	key := map[string]string{"ADYEN_API_KEY": "key"}
 	tests := []struct {
@@ -207,7 +207,6 @@ func TestLoad_everyFieldHasASetting(t *testing.T) {
 			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_API_KEY":         "other",
 			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_MAX_IN_FLIGHT":   "65",
 			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_RATE_PER_SECOND": "2.5",
-			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_REGION":          "AU",
 		},
 	}
 	got, err := config.Load(w.sources())
@@ -215,7 +214,7 @@ func TestLoad_everyFieldHasASetting(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := config.Default()
-	before.MerchantAccounts = []config.MerchantAccount{{MaxInFlight: 64, Region: "default", Environment: "test"}}
+	before.MerchantAccounts = []config.MerchantAccount{{MaxInFlight: 64, Environment: "test"}}
 	unchanged(t, "Config", reflect.ValueOf(before), reflect.ValueOf(got))
 }
 

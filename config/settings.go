@@ -68,7 +68,6 @@ var accountSettings = []setting[MerchantAccount]{
 		a.RatePerSecond = rate
 		return nil
 	}},
-	{key: "region", fallback: "default", set: word(func(a *MerchantAccount) *string { return &a.Region })},
 }
 
 func word[T any](field func(*T) *string) func(*T, string) error {

@@ -129,9 +129,6 @@ func (v *validator) account(i int, a MerchantAccount) {
 	if !(a.RatePerSecond >= 0 && a.RatePerSecond <= maxRate) {
 		fault("rate_per_second", "%g is not from 0 (no limit) to %d", a.RatePerSecond, maxRate)
 	}
-	if !accountID.MatchString(a.Region) {
-		fault("region", "%q is no region: write 1 to 80 of A-Z a-z 0-9 _ . -, or leave it out", clip(a.Region))
-	}
 }
 
 // More than these is a slip of the finger, not a wish.
