@@ -100,7 +100,11 @@ func (w *work) claim(ctx context.Context, l *lane, after, size int) (int, error)
 		return l.account.Last, nil // control sees it too and ends the work
 	}
 	if len(res.Charges) > 0 {
-		l.push(w.newParcels(l, res, before, time.Now()))
+		answered := time.Now()
+		if slow := answered.Sub(before); slow > w.opts.Lease-w.opts.GatewayTimeout {
+			w.logger.Warn("the database answers too slowly for timing.lease: what was claimed is given back unsent", "took", slow.Round(time.Millisecond))
+		}
+		l.push(w.newParcels(l, res, before, answered))
 	}
 	return res.Position, nil
 }

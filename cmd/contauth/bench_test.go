@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"io"
 	"os"
 	"strings"
 	"testing"
@@ -14,7 +15,7 @@ import (
 	"github.com/contauth/contauth/internal/pgtest"
 )
 
-func benchEnv(stdout, stderr *bytes.Buffer, args ...string) *env {
+func benchEnv(stdout, stderr io.Writer, args ...string) *env {
 	return &env{
 		args: append([]string{"bench"}, args...), stdin: strings.NewReader(""), stdout: stdout, stderr: stderr,
 		lookup: os.LookupEnv, environ: os.Environ,
@@ -27,7 +28,8 @@ func TestBench(t *testing.T) {
 	t.Setenv(asProgram, "1") // the children are this test binary
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	var stdout, stderr bytes.Buffer
+	var stdout bytes.Buffer
+	var stderr lockedBuffer // the children write to it too
 	e := benchEnv(&stdout, &stderr, "--json", "--quick", "--turns", "1", "--seconds", "0.1",
 		"--charges", "150", "--backlog", "200", "--subscriptions", "120", "--accounts", "2",
 		"--rows", "G1,G2,G5,G8,G9,G13,G14,G15,whole,gateway", "--database", pgtest.New(t).DSN)

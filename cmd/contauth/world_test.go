@@ -44,7 +44,7 @@ const patience = 90 * time.Second
 // worldOptions change the configuration of a world.
 type worldOptions struct {
 	account     string // further settings of the merchant account, such as "rate_per_second: 5"
-	lease       string // default 3s
+	lease       string // default 6s: what a request may wait for after its claim is 4 s, also on a machine that is busy
 	sandboxArgs []string
 }
 
@@ -83,7 +83,7 @@ func newWorldOn(t *testing.T, dsn string, opts worldOptions) *world {
 	w.startSandbox(opts.sandboxArgs...)
 	lease := opts.lease
 	if lease == "" {
-		lease = "3s"
+		lease = "6s"
 	}
 	account := opts.account
 	if account == "" {
