@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"strconv"
 	"time"
 
@@ -10,13 +11,10 @@ import (
 )
 
 func newChargesCommand(e *env) *cobra.Command {
-	cmd := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "charges",
 		Short: "See charges, and hold, release, cancel or close them",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(
+	},
 		newChargesListCommand(e),
 		newChargesShowCommand(e),
 		newChargesHoldCommand(e),
@@ -24,7 +22,6 @@ func newChargesCommand(e *env) *cobra.Command {
 		newChargesCancelCommand(e),
 		newChargesCloseCommand(e),
 	)
-	return cmd
 }
 
 // chargeJSON is a charge as --json shows it. Names and order are promised.
@@ -96,6 +93,12 @@ func period(c billing.Charge) string {
 	return c.PeriodStart.String() + " to " + c.PeriodEnd.AddDays(-1).String()
 }
 
+// findCharge finds the charge that an argument names.
+func (s *session) findCharge(ctx context.Context, name, account string) (billing.ChargeID, error) {
+	id, err := s.db.FindChargeID(ctx, name, account)
+	return id, noSuch("charge", name, "charges list", err)
+}
+
 // chargeFilterFlags are the flags that say which charges.
 type chargeFilterFlags struct {
 	run, after int64
@@ -162,8 +165,4 @@ func newChargesListCommand(e *env) *cobra.Command {
 	flags.register(cmd)
 	addFormatFlag(cmd, &format)
 	return cmd
-}
-
-func addAccountFlag(cmd *cobra.Command, account *string) {
-	cmd.Flags().StringVar(account, "merchant-account", "", "the merchant `ACCOUNT` that the reference belongs to, where more than one has it")
 }

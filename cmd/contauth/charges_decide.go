@@ -59,9 +59,9 @@ func newDecisionCommand(e *env, decide decideCharge, cmd *cobra.Command) *cobra.
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
 		return e.withDecision(ctx, why, func(s *session, by billing.Decision) error {
-			id, err := s.db.FindChargeID(ctx, args[0], account)
+			id, err := s.findCharge(ctx, args[0], account)
 			if err != nil {
-				return fmt.Errorf("%s %s: %w", cmd.Name(), args[0], err)
+				return err
 			}
 			stop, err := decide(s.db, ctx, id, by)
 			if err != nil {

@@ -22,9 +22,9 @@ func newChargesShowCommand(e *env) *cobra.Command {
 		Args:  exactArgs(1, chargeArgument),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return e.with(cmd.Context(), func(s *session) error {
-				id, err := s.db.FindChargeID(cmd.Context(), args[0], account)
+				id, err := s.findCharge(cmd.Context(), args[0], account)
 				if err != nil {
-					return fmt.Errorf("show %s: %w", args[0], err)
+					return err
 				}
 				charge, err := s.db.ShowCharge(cmd.Context(), id)
 				if err != nil {

@@ -142,8 +142,6 @@ func checkVerdict(r postgres.CheckResult) string {
 		return r.Note
 	case r.OK():
 		return "ok"
-	case r.Violations == 1:
-		return "1 violation"
 	}
-	return fmt.Sprintf("%d violations", r.Violations)
+	return counted(r.Violations, "violation")
 }

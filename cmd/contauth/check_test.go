@@ -77,10 +77,9 @@ func TestCheck(t *testing.T) {
 	}
 
 	// Wrong use is told in one line.
-	for _, args := range [][]string{{"--merchant-account", "Nobody"}, {"here"}} {
+	for _, args := range [][]string{{"--merchant-account", "Nobody"}, {"here"}, {"--ledger", "nowhere.jsonl"}} {
 		w.contauth(exitUsage, append([]string{"check"}, args...)...)
 	}
-	w.contauth(exitFailure, "check", "--ledger", "nowhere.jsonl")
 	w.contauth(exitFailure, "check", "--ledger", "http://127.0.0.1:1")
 
 	w.sandbox.kill()

@@ -27,14 +27,10 @@ func (e *env) loadConfig() (config.Config, error) {
 }
 
 func newConfigCommand(e *env) *cobra.Command {
-	cmd := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "config",
 		Short: "See the settings as contauth understands them",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(newConfigShowCommand(e))
-	return cmd
+	}, newConfigShowCommand(e))
 }
 
 func newConfigShowCommand(e *env) *cobra.Command {
@@ -45,7 +41,7 @@ func newConfigShowCommand(e *env) *cobra.Command {
 environment over both. Credentials and the database's password are redacted.
 Whatever is wrong is told at once, one line a fault, and the exit code is 1.`,
 		Example: "  contauth config show\n  contauth config show --config /etc/contauth.yaml --json",
-		Args:    cobra.NoArgs,
+		Args:    exactArgs(0, "flags"),
 		RunE: func(*cobra.Command, []string) error {
 			c, err := e.loadConfig()
 			if err != nil {

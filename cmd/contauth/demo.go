@@ -271,7 +271,7 @@ func (f *firstLine) Write(p []byte) (int, error) {
 // the demo's own file, whatever the person who tries it has in theirs.
 func (d *demo) command(args []string) *env {
 	e := *d.env
-	e.args, e.exit, e.json = slices.Clone(args), exitDone, false
+	e.args, e.exit, e.json, e.inDemo = slices.Clone(args), exitDone, false, true
 	e.configPath = d.path(demoConfig)
 	e.lookup = func(name string) (string, bool) {
 		if isSetting(name) {
@@ -310,16 +310,6 @@ func (d *demo) contauth(ctx context.Context, wanted int, args ...string) error {
 		return fmt.Errorf("contauth %s ended with exit %d, and not with %d", strings.Join(args, " "), code, wanted)
 	}
 	return ctx.Err()
-}
-
-// exitMeanings says in words what an exit code other than 0 tells.
-var exitMeanings = map[int]string{
-	exitFailure:    "failure",
-	exitUsage:      "usage",
-	exitNothingDue: "nothing was due",
-	exitDeclined:   "some were declined",
-	exitUnknown:    "some outcomes are unknown",
-	exitRefused:    "refused by a cap or a guard",
 }
 
 // withPaths gives a shown command line what it has in the demo's directory: its

@@ -286,6 +286,8 @@ func TestCommands_refuseWrongUsage(t *testing.T) {
 		"subscriptions list --state gone", "subscriptions pause gym",
 		"pause --reason fire", "pause --all --gateway adyen --reason fire", "pause --all", "unpause --reason fire",
 		"clock set tomorrow", "clock advance -24h", "clock advance soon", "migrate up now",
+		"run pause 1", "run abort 1 --reason ''", "run show", "run show first", "run start 1 2", "run list extra",
+		"run plan --reference-file nowhere.txt", "run plan --as-of soon", "run start --max-amount EUR", "check --ledger nowhere.jsonl",
 	} {
 		t.Run(line, func(t *testing.T) {
 			stdout, stderr, code := d.types(line)

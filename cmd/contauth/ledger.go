@@ -29,7 +29,7 @@ const (
 // longestLedgerLine is far beyond what the sandbox writes.
 const longestLedgerLine = 1 << 20
 
-// A ledgerClient reads ledgers over HTTP. It waits a few seconds for an answer
+// ledgerClient reads ledgers over HTTP. It waits a few seconds for an answer
 // to begin, and for its end as long as the context allows.
 var ledgerClient = &http.Client{
 	Transport: &http.Transport{ResponseHeaderTimeout: 10 * time.Second},
@@ -48,7 +48,7 @@ func namedLedger(ctx context.Context, cfg config.Config, name string) (postgres.
 	if !strings.HasPrefix(name, "http://") && !strings.HasPrefix(name, "https://") {
 		file, err := os.Open(name)
 		if err != nil {
-			return ledger, fmt.Errorf("--ledger: %w", err)
+			return ledger, usageError("--ledger: %w", err)
 		}
 		file.Close()
 		ledger.Entries = ledgerEntries(func() (io.ReadCloser, error) { return os.Open(name) })

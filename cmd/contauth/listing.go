@@ -2,20 +2,14 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
-	"strconv"
 	"strings"
-	"time"
 
 	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/spf13/cobra"
-
-	"github.com/contauth/contauth/billing"
 )
 
 // The values of --format.
@@ -38,10 +32,6 @@ type list[Item any] struct {
 	columns []string            // of the CSV: the names of the JSON fields
 	record  func(Item) []string // of the CSV
 	object  func(Item) any      // of the JSON, one a line
-}
-
-func addFormatFlag(cmd *cobra.Command, format *string) {
-	cmd.Flags().StringVar(format, "format", formatTable, "table, csv or json (one object a line)")
 }
 
 // print writes all items. --json on the command line wins over --format.
@@ -138,87 +128,4 @@ func cells(texts []string) table.Row {
 		row[i] = text
 	}
 	return row
-}
-
-// printFacts prints names and values, one pair a line; pairs without a value are
-// left out.
-func (e *env) printFacts(pairs ...[2]string) {
-	widest := 0
-	for _, p := range pairs {
-		if p[1] != "" {
-			widest = max(widest, len(p[0]))
-		}
-	}
-	for _, p := range pairs {
-		if p[1] != "" {
-			fmt.Fprintf(e.stdout, "%-*s  %s\n", widest, p[0], p[1])
-		}
-	}
-}
-
-// instant shows a time in UTC, to the second; nothing for the zero time.
-func instant(t time.Time) string {
-	if t.IsZero() {
-		return ""
-	}
-	return t.UTC().Format("2006-01-02 15:04:05Z")
-}
-
-// because shows a reason for people, with its code.
-func because(r billing.Reason) string {
-	if r == billing.ReasonNone {
-		return ""
-	}
-	return fmt.Sprintf("%s (%s)", r.Sentence(), r)
-}
-
-// orNull is what JSON shows of a value that may be missing.
-func orNull[T comparable](value T) *T {
-	var zero T
-	if value == zero {
-		return nil
-	}
-	return &value
-}
-
-// numberOr returns n as text, nothing for 0.
-func numberOr(n int) string {
-	if n == 0 {
-		return ""
-	}
-	return strconv.Itoa(n)
-}
-
-// exactArgs is cobra.ExactArgs with the exit code of wrong usage.
-func exactArgs(n int, what string) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error {
-		if len(args) != n {
-			return usageError("%s takes %s and nothing else, not %d arguments", cmd.CommandPath(), what, len(args))
-		}
-		return nil
-	}
-}
-
-// withDecision opens the database for a command that a person must give a
-// reason for.
-func (e *env) withDecision(ctx context.Context, why string, do func(*session, billing.Decision) error) error {
-	decision := billing.Decision{Actor: e.actor, Why: why}
-	if err := decision.Validate(); err != nil {
-		return usageError("%w: use --reason TEXT and --actor NAME", err)
-	}
-	return e.with(ctx, func(s *session) error { return do(s, decision) })
-}
-
-// with opens the database for a command.
-func (e *env) with(ctx context.Context, do func(*session) error) error {
-	s, err := e.open(ctx)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	return do(s)
-}
-
-func addReasonFlag(cmd *cobra.Command, why *string) {
-	cmd.Flags().StringVar(why, "reason", "", "why, kept on record (required)")
 }

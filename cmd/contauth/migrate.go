@@ -11,14 +11,10 @@ import (
 )
 
 func newMigrateCommand(e *env) *cobra.Command {
-	cmd := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "migrate",
 		Short: "Bring the database's schema up to date, or back",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(newMigrateUpCommand(e), newMigrateDownCommand(e), newMigrateStatusCommand(e))
-	return cmd
+	}, newMigrateUpCommand(e), newMigrateDownCommand(e), newMigrateStatusCommand(e))
 }
 
 func newMigrateUpCommand(e *env) *cobra.Command {
@@ -91,20 +87,6 @@ func newMigrateStatusCommand(e *env) *cobra.Command {
 			return e.withSchema(cmd.Context(), func(s *session) error { return e.printMigrations(cmd.Context(), s) })
 		},
 	}
-}
-
-// withSchema opens the configured database as it is, migrated or not.
-func (e *env) withSchema(ctx context.Context, do func(*session) error) error {
-	cfg, err := e.loadConfig()
-	if err != nil {
-		return err
-	}
-	s, err := e.connect(ctx, cfg)
-	if err != nil {
-		return err
-	}
-	defer s.close()
-	return do(s)
 }
 
 // migrationJSON is one migration as --json shows it.

@@ -87,7 +87,11 @@ func newUnpauseCommand(e *env) *cobra.Command {
 				return err
 			}
 			return e.withDecision(cmd.Context(), why, func(s *session, by billing.Decision) error {
-				if err := s.db.UnpauseSending(cmd.Context(), scope, by); err != nil {
+				err := s.db.UnpauseSending(cmd.Context(), scope, by)
+				if errors.Is(err, billing.ErrNotFound) {
+					return fmt.Errorf("%s is not paused: `contauth pause --list` shows what is", scope)
+				}
+				if err != nil {
 					return err
 				}
 				return e.printStandingStops(cmd.Context(), s)
@@ -110,10 +114,12 @@ type pauseJSON struct {
 
 func (e *env) pauseSending(ctx context.Context, s *session, scope postgres.StopScope, by billing.Decision) error {
 	stops, err := s.db.PauseSending(ctx, scope, by)
-	if errors.Is(err, billing.ErrConflict) {
-		return refusedError("%w; `contauth pause --list` shows by whom", err)
-	}
-	if err != nil {
+	switch {
+	case errors.Is(err, billing.ErrConflict):
+		return refusedError("%s is paused already: `contauth pause --list` shows by whom", scope)
+	case errors.Is(err, billing.ErrNotFound):
+		return fmt.Errorf("there is no %s in the configuration: `contauth config show` prints it", scope)
+	case err != nil:
 		return err
 	}
 	if stops, err = billing.AwaitStops(ctx, s.db, stops); err != nil {

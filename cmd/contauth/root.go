@@ -2,25 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os/user"
 
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
-)
-
-// The exit codes, in the order in which they win when several hold:
-// 1, 2, 6, 5, 4, 3, 0.
-const (
-	exitDone       = 0
-	exitFailure    = 1
-	exitUsage      = 2
-	exitNothingDue = 3
-	exitDeclined   = 4
-	exitUnknown    = 5
-	exitRefused    = 6
 )
 
 // env is all that a command may touch of the world around the process, so
@@ -36,6 +23,7 @@ type env struct {
 	json       bool   // --json
 	actor      string // --actor; who is asking, for the audit table
 	verbose    bool   // --verbose
+	inDemo     bool   // a demo typed this command, and shares its process with it
 
 	// understood says that the command line made sense: errors before that are
 	// errors of usage.
@@ -44,23 +32,6 @@ type env struct {
 	// exit is the code of a command that did its work without an error but
 	// has something to tell, such as exitDeclined.
 	exit int
-}
-
-// An exitError is an error that ends the program with a code of its own.
-type exitError struct {
-	code int
-	err  error
-}
-
-func (e *exitError) Error() string { return e.err.Error() }
-func (e *exitError) Unwrap() error { return e.err }
-
-func usageError(format string, args ...any) error {
-	return &exitError{exitUsage, fmt.Errorf(format, args...)}
-}
-
-func refusedError(format string, args ...any) error {
-	return &exitError{exitRefused, fmt.Errorf(format, args...)}
 }
 
 // run executes one command line and returns the exit code. Every error is
@@ -75,15 +46,8 @@ func run(ctx context.Context, e *env) int {
 	if err == nil {
 		return e.exit
 	}
-	fmt.Fprintf(e.stderr, "contauth: %v\n", err)
-	switch exit := (*exitError)(nil); {
-	case errors.As(err, &exit):
-		return exit.code
-	case !e.understood:
-		return exitUsage
-	default:
-		return exitFailure
-	}
+	fmt.Fprintf(e.stderr, "contauth: %s\n", plainWords(err))
+	return errorCode(err, e.understood)
 }
 
 func newRootCommand(e *env) *cobra.Command {
@@ -93,8 +57,6 @@ func newRootCommand(e *env) *cobra.Command {
 		Version:       programVersion(),
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 
 		PersistentPreRun: func(*cobra.Command, []string) { e.understood = true },
 	}
@@ -104,17 +66,22 @@ func newRootCommand(e *env) *cobra.Command {
 	flags.StringVar(&e.actor, "actor", osUser(), "`NAME` of the person or program who asks, kept in the audit table")
 	flags.BoolVar(&e.verbose, "verbose", false, "log what happens inside, on standard error")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return &exitError{exitUsage, err} })
-	root.AddCommand(newConfigCommand(e), newImportCommand(e), newSandboxCommand(e), newRunCommand(e))
-	root.AddCommand(newBenchCommand(e), newBenchWorkerCommand(e))
-	root.AddCommand(newChargesCommand(e))
-	root.AddCommand(newCheckCommand(e))
-	root.AddCommand(newClockCommand(e))
-	root.AddCommand(newDemoCommand(e))
-	root.AddCommand(newMigrateCommand(e))
-	root.AddCommand(newPauseCommand(e))
-	root.AddCommand(newSubscriptionsCommand(e))
-	root.AddCommand(newUnpauseCommand(e))
-	return root
+	return group(root,
+		newBenchCommand(e),
+		newBenchWorkerCommand(e),
+		newChargesCommand(e),
+		newCheckCommand(e),
+		newClockCommand(e),
+		newConfigCommand(e),
+		newDemoCommand(e),
+		newImportCommand(e),
+		newMigrateCommand(e),
+		newPauseCommand(e),
+		newRunCommand(e),
+		newSandboxCommand(e),
+		newSubscriptionsCommand(e),
+		newUnpauseCommand(e),
+	)
 }
 
 // logger writes to standard error: warnings and errors, or with --verbose

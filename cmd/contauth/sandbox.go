@@ -39,7 +39,7 @@ stays pending; all others are authorised. It ends on Ctrl-C; started again with
 the same --data it goes on where it was.`,
 		Example: `  contauth sandbox --data ./sandbox
   contauth sandbox --data ./sandbox --listen 127.0.0.1:0 --latency 50ms --script faults.yaml`,
-		Args: cobra.NoArgs,
+		Args: exactArgs(0, "flags"),
 		RunE: func(cmd *cobra.Command, _ []string) error { return runSandbox(cmd, e, f) },
 	}
 	flags := cmd.Flags()
@@ -58,7 +58,9 @@ func runSandbox(cmd *cobra.Command, e *env, f sandboxFlags) error {
 	if err != nil {
 		return err
 	}
-	tuneMemory(e.lookup)
+	if !e.inDemo {
+		tuneMemory(e.lookup)
+	}
 	listener, err := sandbox.Listen(f.listen)
 	if err != nil {
 		return usageError("%w", err)

@@ -13,13 +13,10 @@ import (
 )
 
 func newSubscriptionsCommand(e *env) *cobra.Command {
-	cmd := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "subscriptions",
 		Short: "See subscriptions, and pause, resume or cancel them",
-		Args:  cobra.NoArgs,
-		RunE:  func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(
+	},
 		newSubscriptionsListCommand(e),
 		newSubscriptionsShowCommand(e),
 		newSubscriptionDecisionCommand(e, (*postgres.DB).PauseSubscription, &cobra.Command{
@@ -35,7 +32,6 @@ func newSubscriptionsCommand(e *env) *cobra.Command {
 			Short: "End it for good, and cancel its charges that are not finished",
 		}),
 	)
-	return cmd
 }
 
 // subscriptionJSON is a subscription as --json shows it. Names and order are
@@ -101,6 +97,12 @@ var subscriptionList = list[postgres.SubscriptionListing]{
 	object: func(s postgres.SubscriptionListing) any { return newSubscriptionJSON(s) },
 }
 
+// findSubscription finds the subscription that an argument names.
+func (s *session) findSubscription(ctx context.Context, reference, account string) (postgres.SubscriptionListing, error) {
+	found, err := s.db.FindSubscription(ctx, reference, account)
+	return found, noSuch("subscription", reference, "subscriptions list", err)
+}
+
 func newSubscriptionsListCommand(e *env) *cobra.Command {
 	var filter billing.SubscriptionFilter
 	var state, format string
@@ -142,9 +144,9 @@ func newSubscriptionDecisionCommand(e *env, decide decideSubscription, cmd *cobr
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		ctx := cmd.Context()
 		return e.withDecision(ctx, why, func(s *session, by billing.Decision) error {
-			found, err := s.db.FindSubscription(ctx, args[0], account)
+			found, err := s.findSubscription(ctx, args[0], account)
 			if err != nil {
-				return fmt.Errorf("%s %s: %w", cmd.Name(), args[0], err)
+				return err
 			}
 			change, err := decide(s.db, ctx, found.ID, by)
 			if err != nil {
@@ -181,7 +183,7 @@ func (e *env) printSubscriptionChange(change postgres.SubscriptionChange) error 
 	}
 	fmt.Fprintf(e.stdout, "Subscription %s is %s.\n", change.Reference, change.State)
 	if change.Waived > 0 {
-		fmt.Fprintf(e.stdout, "%s fell due during the pause and is waived.\n", counted(change.Waived, "cycle"))
+		fmt.Fprintf(e.stdout, "%s fell due during the pause and %s waived.\n", counted(change.Waived, "cycle"), isOrAre(change.Waived))
 	}
 	for _, s := range change.Charges {
 		if err := e.printStop(s); err != nil {

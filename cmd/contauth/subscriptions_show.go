@@ -22,9 +22,9 @@ func newSubscriptionsShowCommand(e *env) *cobra.Command {
 		Args:  exactArgs(1, "the reference of a SUBSCRIPTION"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return e.with(cmd.Context(), func(s *session) error {
-				found, err := s.db.FindSubscription(cmd.Context(), args[0], account)
+				found, err := s.findSubscription(cmd.Context(), args[0], account)
 				if err != nil {
-					return fmt.Errorf("show %s: %w", args[0], err)
+					return err
 				}
 				detail, err := s.db.ShowSubscription(cmd.Context(), found.ID)
 				if err != nil {

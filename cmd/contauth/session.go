@@ -3,10 +3,11 @@ package main
 import (
 	"context"
 	"fmt"
-	"os"
+	"io"
 	"path/filepath"
 	"time"
 
+	"github.com/contauth/contauth/billing"
 	"github.com/contauth/contauth/config"
 	"github.com/contauth/contauth/internal/embeddedpg"
 	"github.com/contauth/contauth/internal/postgres"
@@ -18,6 +19,7 @@ import (
 type session struct {
 	config config.Config
 	db     *postgres.DB
+	stderr io.Writer // for what goes wrong while closing
 
 	embedded *embeddedpg.Server // nil unless the database is a private one
 }
@@ -47,7 +49,7 @@ func (e *env) openWith(ctx context.Context, cfg config.Config) (*session, error)
 
 // connect opens the database as it is, starting a private one if need be.
 func (e *env) connect(ctx context.Context, cfg config.Config) (_ *session, err error) {
-	s := &session{config: cfg}
+	s := &session{config: cfg, stderr: e.stderr}
 	defer func() {
 		if err != nil {
 			s.close()
@@ -66,7 +68,7 @@ func (e *env) connect(ctx context.Context, cfg config.Config) (_ *session, err e
 		dsn = s.embedded.DSN(embeddedpg.Database)
 	}
 	if s.db, err = postgres.Open(ctx, dsn, e.logger()); err != nil {
-		return nil, fmt.Errorf("%w (database.url in %s)", err, e.configPath)
+		return nil, fmt.Errorf("%w: check database.url (`contauth config show` prints it)", err)
 	}
 	return s, nil
 }
@@ -113,7 +115,41 @@ func (s *session) close() {
 		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 		defer cancel()
 		if err := s.embedded.Stop(ctx); err != nil {
-			fmt.Fprintf(os.Stderr, "contauth: stop embedded Postgres: %v\n", err)
+			fmt.Fprintf(s.stderr, "contauth: stop embedded Postgres: %v\n", err)
 		}
 	}
+}
+
+// with opens the database for a command.
+func (e *env) with(ctx context.Context, do func(*session) error) error {
+	s, err := e.open(ctx)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return do(s)
+}
+
+// withDecision opens the database for a command that a person must give a
+// reason for.
+func (e *env) withDecision(ctx context.Context, why string, do func(*session, billing.Decision) error) error {
+	decision := billing.Decision{Actor: e.actor, Why: why}
+	if err := decision.Validate(); err != nil {
+		return usageError("%w: use --reason TEXT and --actor NAME", err)
+	}
+	return e.with(ctx, func(s *session) error { return do(s, decision) })
+}
+
+// withSchema opens the configured database as it is, migrated or not.
+func (e *env) withSchema(ctx context.Context, do func(*session) error) error {
+	cfg, err := e.loadConfig()
+	if err != nil {
+		return err
+	}
+	s, err := e.connect(ctx, cfg)
+	if err != nil {
+		return err
+	}
+	defer s.close()
+	return do(s)
 }
