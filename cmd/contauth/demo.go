@@ -63,7 +63,7 @@ func runDemo(ctx context.Context, e *env, f demoFlags) error {
 		return usageError("the story needs at least --subscriptions %d and --charges %d", leastDemoSubscriptions, leastDemoCharges)
 	}
 	if e.json {
-		return usageError("demo: --json is for the commands that it types; the demo itself is for people")
+		return usageError("demo takes no --json: its story is for people, and the commands that it types take it")
 	}
 	dir, remove, err := f.prepareDir()
 	if err != nil {

@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/contauth/contauth/billing"
@@ -94,5 +95,16 @@ func TestRun_decisionsSayWhyNot(t *testing.T) {
 	_, stderr, code := d.types("run abort 1 --reason 'once more'")
 	if want := "contauth: abort run: run 1 is aborted and cannot become aborted\n"; code != exitFailure || stderr != want {
 		t.Errorf("a second abort: exit code %d, %q; want %d, %q", code, stderr, exitFailure, want)
+	}
+}
+
+// A database that is not there is told with the setting that names it, whether
+// that came from a file or from the environment.
+func TestOpen_saysWhichSettingNamesTheDatabase(t *testing.T) {
+	t.Parallel()
+	d := &desk{t: t, env: map[string]string{"CONTAUTH_DATABASE_URL": "postgres://nobody@127.0.0.1:1/none?sslmode=disable"}}
+	_, stderr, code := d.types("run list")
+	if want := ": check database.url (`contauth config show` prints it)\n"; code != exitFailure || !strings.HasSuffix(stderr, want) {
+		t.Errorf("exit code %d, %q; want %d and the end %q", code, stderr, exitFailure, want)
 	}
 }

@@ -31,7 +31,7 @@ type importFlags struct {
 }
 
 func newImportCommand(e *env) *cobra.Command {
-	cmd := &cobra.Command{
+	return group(&cobra.Command{
 		Use:   "import",
 		Short: "Store subscriptions or charges from a CSV file",
 		Long: `Store subscriptions or charges from a CSV file.
@@ -47,11 +47,7 @@ the columns does not matter; payment_method may be left out.
 With --json the answer is one object a line: {"kind": "bad_row", …} for each
 fault, {"kind": "change", …} for each difference, and last {"kind": "result", …}
 with the counts.`,
-		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
-	}
-	cmd.AddCommand(newImportSubscriptionsCommand(e), newImportChargesCommand(e))
-	return cmd
+	}, newImportChargesCommand(e), newImportSubscriptionsCommand(e))
 }
 
 func newImportSubscriptionsCommand(e *env) *cobra.Command {
@@ -72,7 +68,7 @@ A later import may change amount_minor (also of charges without an attempt),
 token (also of charges that are not in progress), max_cycles, ends_on and
 description; currency, interval, anchor and zone only while there is no charge.`,
 		Example: "  contauth import subscriptions book.csv --dry-run\n  contauth import subscriptions book.csv",
-		Args:    oneFile,
+		Args:    exactArgs(1, "one FILE.csv"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runImport(cmd.Context(), e, args[0], f, importKind[billing.ImportedSubscription]{
 				name: "subscriptions", columns: importer.SubscriptionColumns(),
@@ -99,7 +95,7 @@ of a token that cannot be charged are stored as held.
 A later import may change amount_minor (before the first attempt), token (while
 no attempt is in progress) and description.`,
 		Example: "  contauth import charges topups.csv",
-		Args:    oneFile,
+		Args:    exactArgs(1, "one FILE.csv"),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runImport(cmd.Context(), e, args[0], f, importKind[billing.ImportedCharge]{
 				name: "charges", columns: importer.ChargeColumns(),
@@ -125,13 +121,6 @@ func columnList(columns []string) string {
 		lines = append(lines, "  "+strings.Join(chunk, ","))
 	}
 	return strings.Join(lines, ",\n")
-}
-
-func oneFile(_ *cobra.Command, args []string) error {
-	if len(args) != 1 {
-		return usageError("want one FILE.csv, not %d", len(args))
-	}
-	return nil
 }
 
 // An importKind is what differs between the files that can be imported.
@@ -172,7 +161,7 @@ func runImport[Row any](ctx context.Context, e *env, path string, f importFlags,
 		Bad: out.bad, Changed: out.changed,
 	})
 	if errors.Is(err, billing.ErrInvalid) {
-		err = errors.Join(out.result(kind.name, result), fmt.Errorf("import %s: %s: %s, nothing was stored", kind.name, path, plural(result.Bad, "bad row")))
+		err = errors.Join(out.result(kind.name, result), fmt.Errorf("import %s: %s: %s, nothing was stored", kind.name, path, counted(result.Bad, "bad row")))
 		return err
 	}
 	if err != nil {
@@ -242,25 +231,25 @@ func (o *importOutput) result(kind string, r billing.ImportResult) error {
 	}
 	w := o.env.stdout
 	if more := o.changes - mostChanges; more > 0 {
-		fmt.Fprintf(w, "… and %s more (--json shows all)\n", plural(more, "difference"))
+		fmt.Fprintf(w, "… and %s more (--json shows all)\n", counted(more, "difference"))
 	}
 	verb := "imported"
 	if r.DryRun {
 		verb = "would import"
 	}
 	fmt.Fprintf(w, "%s %s: %s: %d new, %d changed, %d unchanged; %s new\n",
-		verb, kind, plural(r.Rows, "row"), r.New, r.Changed, r.Unchanged, plural(r.NewTokens, "token"))
+		verb, kind, counted(r.Rows, "row"), r.New, r.Changed, r.Unchanged, counted(r.NewTokens, "token"))
 	for _, note := range []struct {
 		n    int
-		what string
+		text string
 	}{
-		{r.Waived, "cycles before today waived (--bill-past would charge them)"},
-		{r.Completed, "of the new subscriptions had ended before today: nothing to charge"},
-		{r.Held, "new charges held: their token cannot be charged"},
-		{r.Charges, "open charges follow the changed subscriptions"},
+		{r.Waived, counted(r.Waived, "cycle") + " before today waived (--bill-past would charge them)"},
+		{r.Completed, fmt.Sprintf("%d of the new subscriptions had ended before today: nothing to charge", r.Completed)},
+		{r.Held, counted(r.Held, "new charge") + " held: the token cannot be charged"},
+		{r.Charges, counted(r.Charges, "open charge") + " changed to match the subscription"},
 	} {
 		if note.n > 0 {
-			fmt.Fprintf(w, "  %d %s\n", note.n, note.what)
+			fmt.Fprintf(w, "  %s\n", note.text)
 		}
 	}
 	if r.DryRun {
@@ -277,12 +266,4 @@ func (o *importOutput) line(kind string, object any) error {
 	}
 	_, err = fmt.Fprintf(o.env.stdout, "{\"kind\":%q,%s\n", kind, text[1:])
 	return err
-}
-
-// plural counts: "1 row", "2 rows".
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }

@@ -65,7 +65,7 @@ func TestImportCommand(t *testing.T) {
 			bad + `:2: due_at "2027-01-31": want a date and time with an offset, like 2027-01-31T09:00:00+01:00 or 2027-01-31T08:00:00Z` + "\n" +
 				bad + `:2: amount_minor "0": want more than 0: there is nothing to charge` + "\n" +
 				"contauth: import charges: " + bad + ": 1 bad row, nothing was stored\n"},
-		{"no file", []string{"charges"}, exitUsage, "", "contauth: want one FILE.csv, not 0\n"},
+		{"no file", []string{"charges"}, exitUsage, "", "contauth: contauth import charges takes one FILE.csv and nothing else, not 0 arguments\n"},
 		{"an unknown column to allow", []string{"charges", good, "--allow-digits", "card"}, exitUsage, "",
 			"contauth: --allow-digits card: there is no such column, want one of " +
 				"reference, merchant_account, shopper_reference, token, payment_method, amount_minor, currency, description, due_at\n"},

@@ -58,7 +58,7 @@ func runSandbox(cmd *cobra.Command, e *env, f sandboxFlags) error {
 	if err != nil {
 		return err
 	}
-	if !e.inDemo {
+	if !e.inDemo { // else the process is not the sandbox's own
 		tuneMemory(e.lookup)
 	}
 	listener, err := sandbox.Listen(f.listen)
