@@ -3,13 +3,15 @@ package billing
 import (
 	"errors"
 	"fmt"
+
+	"github.com/contauth/contauth/tokens"
 )
 
 // What went wrong, as a meaning that a caller can act on. Ask with errors.Is.
 var (
 	ErrNotFound = errors.New("not found")
 	ErrConflict = errors.New("no longer in the state this needs") // someone else was first
-	ErrInvalid  = errors.New("invalid")                           // the input cannot be right
+	ErrInvalid  = tokens.ErrInvalid                               // the input cannot be right, that of a token included
 	ErrUnknown  = errors.New("outcome unknown")                   // the gateway may or may not have acted
 	ErrNotSent  = errors.New("not sent")                          // no byte of the request left
 

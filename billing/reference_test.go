@@ -41,3 +41,47 @@ func TestValidateReference_repeatsNothing(t *testing.T) {
 		t.Errorf("got %v, want an error that keeps the text to itself", err)
 	}
 }
+
+func TestSplitAttemptReference(t *testing.T) {
+	tests := []struct {
+		name, reference string
+		charge          string
+		attempt         int
+		ok              bool
+	}{
+		{"of a request", billing.AttemptReference("req-1", 1), "req-1", 1, true},
+		{"of a cycle's charge", billing.AttemptReference(billing.CycleReference("sub-1", 12), 3), "sub-1~12", 3, true},
+		{"a cycle's charge reads as an attempt", "sub-1~12", "sub-1", 12, true},
+		{"no number of ours", "sub-1", "", 0, false},
+		{"no digits", "sub-1~", "", 0, false},
+		{"no number", "sub-1~2027-01", "", 0, false},
+		{"attempts count from 1", "sub-1~0", "", 0, false},
+		{"more than an integer of the database", "sub-1~2147483648", "", 0, false},
+		{"empty", "", "", 0, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			charge, attempt, ok := billing.SplitAttemptReference(tt.reference)
+			if charge != tt.charge || attempt != tt.attempt || ok != tt.ok {
+				t.Errorf("SplitAttemptReference(%q) = %q, %d, %t; want %q, %d, %t", tt.reference, charge, attempt, ok, tt.charge, tt.attempt, tt.ok)
+			}
+		})
+	}
+}
+
+func FuzzSplitAttemptReference(f *testing.F) {
+	f.Add("sub-1~12~3")
+	f.Add("~")
+	f.Add("req~00000000001")
+	f.Add("req~+1")
+	f.Fuzz(func(t *testing.T, reference string) {
+		charge, attempt, ok := billing.SplitAttemptReference(reference)
+		if !ok {
+			return
+		}
+		again, number, ok := billing.SplitAttemptReference(billing.AttemptReference(charge, attempt))
+		if again != charge || number != attempt || !ok || attempt < 1 {
+			t.Errorf("%q is attempt %d of %q, and that is attempt %d of %q", reference, attempt, charge, number, again)
+		}
+	})
+}

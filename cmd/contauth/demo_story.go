@@ -11,6 +11,8 @@ import (
 	"net/http"
 	"strings"
 	"time"
+
+	"github.com/contauth/contauth/billing"
 )
 
 // tell is the story. Each step ends with an error if it did not go as told.
@@ -52,7 +54,7 @@ func (d *demo) chooseLostAnswer(ctx context.Context) error {
 	if err := d.ask(ctx, &s, "subscriptions", "show", subscription); err != nil {
 		return err
 	}
-	d.lost = fmt.Sprintf("%s~%d", subscription, s.NextCycle)
+	d.lost = billing.CycleReference(subscription, s.NextCycle)
 	return nil
 }
 
@@ -320,7 +322,11 @@ func (d *demo) authorised(ctx context.Context) (made int, times map[string]int, 
 		}
 		if entry.ResultCode == "Authorised" {
 			made++
-			times[entry.Reference[:strings.LastIndexByte(entry.Reference, '~')]]++
+			charge, _, ok := billing.SplitAttemptReference(entry.Reference)
+			if !ok {
+				return 0, nil, fmt.Errorf("the gateway's ledger has a payment %q, which names no attempt of a charge", entry.Reference)
+			}
+			times[charge]++
 		}
 	}
 	return made, times, nil

@@ -181,6 +181,9 @@ func TestLedger_Check(t *testing.T) {
 		{"a key is empty", paidOne + paidTwo + strings.Replace(peer, "k3", "", 1), 3, "the key of payment 3"},
 		{"a charge was paid twice under two keys", paidOne + paidTwo + strings.Replace(paidTwo, "k2", "k9", 1), 3, "charge bench-main-2 is paid here, but was charged 2 times"},
 		{"a second attempt is the same charge", paidOne + paidTwo + strings.NewReplacer("k2", "k9", "~1", "~2").Replace(paidTwo), 3, "charge bench-main-2 is paid here, but was charged 2 times"},
+		{"two cycles of a subscription are two charges", paidOne + paidTwo + strings.Replace(peer, "x7-1", "x7~1", 1) + strings.Replace(strings.Replace(peer, "k3", "k4", 1), "x7-1", "x7~2", 1), 4, ""},
+		{"a second attempt at a cycle is the same charge", paidOne + paidTwo + strings.Replace(peer, "x7-1", "bench-main-3~7", 1), 3, "charge bench-main-3~7 was charged at the gateway, but is not paid here"},
+		{"a payment without an attempt is of no charge", paidOne + paidTwo + strings.Replace(peer, "x7-1~1", "x7-1", 1), 3, "names no attempt of a charge"},
 		{"a refused payment pays nothing", paidOne + strings.Replace(paidTwo, "Authorised", "Refused", 1), 2, "charge bench-main-2 is paid here, but was charged 0 times"},
 		{"a payment that nobody knows of", paidOne + paidTwo + strings.Replace(peer, "x7-1", "bench-main-3", 1), 3, "charge bench-main-3 was charged at the gateway, but is not paid here"},
 	}

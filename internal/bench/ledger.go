@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"github.com/contauth/contauth/billing"
 )
 
 // Stats are what the gateway has counted, as its /sandbox/stats tells.
@@ -74,7 +76,10 @@ func ReadLedger(r io.Reader) (*Ledger, error) {
 		}
 		l.keys[payment.Key] = struct{}{}
 		if payment.ResultCode == "Authorised" {
-			charge, _, _ := strings.Cut(payment.Reference, "~")
+			charge, _, ok := billing.SplitAttemptReference(payment.Reference)
+			if !ok {
+				l.fault(fmt.Errorf("payment %d, %s, names no attempt of a charge", l.Payments, payment.Reference))
+			}
 			l.references[charge]++
 		}
 	}

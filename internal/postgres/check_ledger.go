@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"iter"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -60,15 +59,10 @@ func (e LedgerEntry) outcome() billing.Outcome {
 
 // attempt splits the reference. The attempt is 0 if the reference names none.
 func (e LedgerEntry) attempt() (chargeReference string, attempt int) {
-	at := strings.LastIndexByte(e.Reference, '~')
-	if at < 0 {
-		return e.Reference, 0
+	if charge, number, ok := billing.SplitAttemptReference(e.Reference); ok {
+		return charge, number
 	}
-	number, err := strconv.ParseInt(e.Reference[at+1:], 10, 32)
-	if err != nil || number < 1 {
-		return e.Reference, 0
-	}
-	return e.Reference[:at], int(number)
+	return e.Reference, 0
 }
 
 // loadLedgers copies the ledgers into a temporary table and returns the moment

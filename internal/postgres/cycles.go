@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math"
-	"strconv"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -133,7 +132,7 @@ func cycleRows(sub subscriptionRow, until time.Time, most int) ([]newCycle, next
 		rows = append(rows, newCycle{
 			SubscriptionID: sub.ID, TokenID: sub.TokenID, TokenState: sub.TokenState,
 			Amount:          billing.Money{Minor: sub.AmountMinor, Currency: sub.Currency},
-			MerchantAccount: sub.MerchantAccount, Reference: sub.Reference + "~" + strconv.Itoa(next.Cycle),
+			MerchantAccount: sub.MerchantAccount, Reference: billing.CycleReference(sub.Reference, next.Cycle),
 			Cycle: next.Cycle, PeriodStart: start, PeriodEnd: end, DueAt: next.DueAt,
 			State: state, Reason: reason,
 		})

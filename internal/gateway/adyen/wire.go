@@ -47,7 +47,7 @@ type payment struct {
 
 // paymentReference is how a charge's attempt is called at Adyen.
 func paymentReference(req billing.ChargeRequest) string {
-	return req.Reference + "~" + strconv.Itoa(req.Attempt)
+	return billing.AttemptReference(req.Reference, req.Attempt)
 }
 
 // newPayment checks req against Adyen's limits. Its error is billing.ErrInvalid
