@@ -30,14 +30,15 @@ type Options struct {
 	AllowDigits []string
 }
 
-// Subscriptions reads a file of subscriptions.
+// Subscriptions reads a file of subscriptions, ahead of whoever takes the rows.
+// Nothing reads src any more when the iteration has ended.
 func Subscriptions(src io.Reader, options Options) billing.ImportRows[billing.ImportedSubscription] {
-	return read(src, options, subscriptionColumns, (*row).subscription)
+	return ahead(read(src, options, subscriptionColumns, (*row).subscription))
 }
 
-// Charges reads a file of UnscheduledCardOnFile charges.
+// Charges reads a file of UnscheduledCardOnFile charges, as Subscriptions does.
 func Charges(src io.Reader, options Options) billing.ImportRows[billing.ImportedCharge] {
-	return read(src, options, chargeColumns, (*row).charge)
+	return ahead(read(src, options, chargeColumns, (*row).charge))
 }
 
 // SubscriptionColumns are the columns of a file of subscriptions.
