@@ -3,8 +3,8 @@
 -- +goose Up
 CREATE TABLE charges (
     id                  bigint      GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    subscription_id     bigint      REFERENCES subscriptions (id),
-    token_id            bigint      NOT NULL REFERENCES tokens (id),
+    subscription_id     bigint,
+    token_id            bigint      NOT NULL,
     amount_minor        bigint      NOT NULL,
     due_at              timestamptz NOT NULL,
     next_attempt_at     timestamptz NOT NULL,
@@ -38,7 +38,7 @@ CREATE TABLE charges (
     CONSTRAINT charges_are_made_once UNIQUE (merchant_account, reference),
     CONSTRAINT charge_cycles_are_made_once UNIQUE (subscription_id, cycle),
     CONSTRAINT charge_amount_is_positive CHECK (amount_minor > 0 OR amount_minor = 0 AND state = 'waived'),
-    CONSTRAINT charge_currency_has_three_letters CHECK (currency ~ '^[A-Z]{3}$'),
+    CONSTRAINT charge_currency_has_three_letters CHECK (length(currency) = 3 AND currency ~ '^[A-Z]+$'),
     CONSTRAINT charge_model_fits CHECK (
         model = 'Subscription' AND subscription_id IS NOT NULL AND cycle >= 1 AND period_start < period_end
         OR model = 'UnscheduledCardOnFile' AND subscription_id IS NULL AND cycle IS NULL AND period_start IS NULL AND period_end IS NULL),
@@ -81,6 +81,52 @@ CREATE TRIGGER charge_money_is_frozen
           AND (OLD.amount_minor, OLD.currency) IS DISTINCT FROM (NEW.amount_minor, NEW.currency))
     EXECUTE FUNCTION refuse_change_of_money();
 
+-- References, as for subscriptions.
+-- +goose StatementBegin
+CREATE FUNCTION check_new_charges() RETURNS trigger LANGUAGE plpgsql
+SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$
+DECLARE
+    stray text;
+BEGIN
+    SELECT n.reference INTO stray
+      FROM new_rows n
+     WHERE NOT EXISTS (SELECT FROM tokens t WHERE t.id = n.token_id AND t.merchant_account = n.merchant_account)
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'charge % has a token that its merchant account does not have', stray
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'charge_has_a_token';
+    END IF;
+    SELECT n.reference INTO stray
+      FROM new_rows n
+     WHERE n.subscription_id IS NOT NULL
+       AND NOT EXISTS (SELECT FROM subscriptions s WHERE s.id = n.subscription_id AND s.merchant_account = n.merchant_account)
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'charge % has a subscription that its merchant account does not have', stray
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'charge_has_a_subscription';
+    END IF;
+    RETURN NULL;
+END $$;
+
+CREATE FUNCTION check_moved_charge() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM tokens t WHERE t.id = NEW.token_id AND t.merchant_account = NEW.merchant_account) THEN
+        RAISE EXCEPTION 'charge % has a token that its merchant account does not have', NEW.reference
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'charge_has_a_token';
+    END IF;
+    RETURN NULL;
+END $$;
+-- +goose StatementEnd
+COMMENT ON FUNCTION check_new_charges() IS 'New charges have a token, and where they are of a subscription that one, of their own merchant account.';
+COMMENT ON FUNCTION check_moved_charge() IS 'A charge that changes its token gets one of its own merchant account.';
+CREATE TRIGGER charges_refer_to_rows AFTER INSERT ON charges
+    REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION check_new_charges();
+CREATE TRIGGER moved_charges_refer_to_rows AFTER UPDATE OF token_id ON charges
+    FOR EACH ROW WHEN (OLD.token_id <> NEW.token_id) EXECUTE FUNCTION check_moved_charge();
+CREATE TRIGGER charges_keep_their_references BEFORE UPDATE OF subscription_id, merchant_account ON charges
+    FOR EACH ROW WHEN ((OLD.subscription_id, OLD.merchant_account) IS DISTINCT FROM (NEW.subscription_id, NEW.merchant_account))
+    EXECUTE FUNCTION refuse_removal();
+
 CREATE TABLE observations (
     id                bigint      GENERATED ALWAYS AS IDENTITY,
     charge_id         bigint      NOT NULL,
@@ -112,4 +158,6 @@ COMMENT ON COLUMN observations.counted IS 'The answer used up its attempt number
 -- +goose Down
 DROP TABLE observations;
 DROP TABLE charges;
+DROP FUNCTION check_moved_charge();
+DROP FUNCTION check_new_charges();
 DROP FUNCTION refuse_change_of_money();

@@ -83,7 +83,7 @@ CREATE TABLE public.charges (
     CONSTRAINT charge_amount_is_positive CHECK (((amount_minor > 0) OR ((amount_minor = 0) AND (state = 'waived'::text)))),
     CONSTRAINT charge_answered_is_not_negative CHECK ((answered >= 0)),
     CONSTRAINT charge_claimed_has_a_lease CHECK (((state <> 'claimed'::text) OR ((lease_until IS NOT NULL) AND (lease_owner IS NOT NULL) AND (run_id IS NOT NULL)))),
-    CONSTRAINT charge_currency_has_three_letters CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT charge_currency_has_three_letters CHECK (((length(currency) = 3) AND (currency ~ '^[A-Z]+$'::text))),
     CONSTRAINT charge_decision_has_a_reason CHECK (((state = ANY (ARRAY['due'::text, 'claimed'::text, 'paid'::text])) OR (reason <> ''::text))),
     CONSTRAINT charge_finished_has_a_time CHECK (((state = ANY (ARRAY['paid'::text, 'unpaid'::text, 'cancelled'::text, 'waived'::text])) = (finished_at IS NOT NULL))),
     CONSTRAINT charge_model_fits CHECK ((((model = 'Subscription'::text) AND (subscription_id IS NOT NULL) AND (cycle >= 1) AND (period_start < period_end)) OR ((model = 'UnscheduledCardOnFile'::text) AND (subscription_id IS NULL) AND (cycle IS NULL) AND (period_start IS NULL) AND (period_end IS NULL)))),
@@ -299,14 +299,14 @@ CREATE TABLE public.subscriptions (
     CONSTRAINT subscriptions_pkey PRIMARY KEY (id),
     CONSTRAINT subscriptions_are_stored_once UNIQUE (merchant_account, reference),
     CONSTRAINT subscription_amount_is_not_negative CHECK ((amount_minor >= 0)),
-    CONSTRAINT subscription_currency_has_three_letters CHECK ((currency ~ '^[A-Z]{3}$'::text)),
+    CONSTRAINT subscription_currency_has_three_letters CHECK (((length(currency) = 3) AND (currency ~ '^[A-Z]+$'::text))),
     CONSTRAINT subscription_decision_has_a_reason CHECK (((state = ANY (ARRAY['active'::text, 'completed'::text])) OR (reason <> ''::text))),
     CONSTRAINT subscription_first_cycle_is_positive CHECK ((first_cycle >= 1)),
     CONSTRAINT subscription_interval_count_is_positive CHECK (((interval_count >= 1) AND (interval_count <= 3660))),
     CONSTRAINT subscription_interval_unit_is_known CHECK ((interval_unit = ANY (ARRAY['day'::text, 'week'::text, 'month'::text, 'year'::text]))),
     CONSTRAINT subscription_max_cycles_is_positive CHECK ((max_cycles >= 1)),
     CONSTRAINT subscription_next_cycle_follows CHECK ((next_cycle >= first_cycle)),
-    CONSTRAINT subscription_reference_is_plain CHECK ((reference ~ '^[A-Za-z0-9._/-]{1,36}$'::text)),
+    CONSTRAINT subscription_reference_is_plain CHECK (((length(reference) <= 36) AND (reference ~ '^[A-Za-z0-9._/-]+$'::text))),
     CONSTRAINT subscription_state_is_known CHECK ((state = ANY (ARRAY['active'::text, 'paused'::text, 'past_due'::text, 'cancelled'::text, 'completed'::text]))),
     CONSTRAINT subscription_that_ended_has_no_next_charge CHECK (((state <> ALL (ARRAY['cancelled'::text, 'completed'::text])) OR (next_charge_at IS NULL)))
 ) WITH (fillfactor=90, autovacuum_vacuum_scale_factor=0.02);
@@ -353,6 +353,112 @@ RETURN COALESCE((SELECT (c.start + ((clock_timestamp() - c.set_at) * c.speed)) F
 ;
 COMMENT ON FUNCTION business_now() IS 'Business time: the test clock where one is set, else the database''s own clock.';
 
+CREATE OR REPLACE FUNCTION public.check_moved_charge()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF NOT EXISTS (SELECT FROM tokens t WHERE t.id = NEW.token_id AND t.merchant_account = NEW.merchant_account) THEN
+        RAISE EXCEPTION 'charge % has a token that its merchant account does not have', NEW.reference
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'charge_has_a_token';
+    END IF;
+    RETURN NULL;
+END $function$
+;
+COMMENT ON FUNCTION check_moved_charge() IS 'A charge that changes its token gets one of its own merchant account.';
+
+CREATE OR REPLACE FUNCTION public.check_moved_subscription()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    IF NOT EXISTS (SELECT FROM tokens t WHERE t.id = NEW.token_id AND t.merchant_account = NEW.merchant_account) THEN
+        RAISE EXCEPTION 'subscription % has a token that its merchant account does not have', NEW.reference
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'subscription_has_a_token';
+    END IF;
+    RETURN NULL;
+END $function$
+;
+COMMENT ON FUNCTION check_moved_subscription() IS 'A subscription that changes its token gets one of its own merchant account.';
+
+CREATE OR REPLACE FUNCTION public.check_new_charges()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+DECLARE
+    stray text;
+BEGIN
+    SELECT n.reference INTO stray
+      FROM new_rows n
+     WHERE NOT EXISTS (SELECT FROM tokens t WHERE t.id = n.token_id AND t.merchant_account = n.merchant_account)
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'charge % has a token that its merchant account does not have', stray
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'charge_has_a_token';
+    END IF;
+    SELECT n.reference INTO stray
+      FROM new_rows n
+     WHERE n.subscription_id IS NOT NULL
+       AND NOT EXISTS (SELECT FROM subscriptions s WHERE s.id = n.subscription_id AND s.merchant_account = n.merchant_account)
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'charge % has a subscription that its merchant account does not have', stray
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'charge_has_a_subscription';
+    END IF;
+    RETURN NULL;
+END $function$
+;
+COMMENT ON FUNCTION check_new_charges() IS 'New charges have a token, and where they are of a subscription that one, of their own merchant account.';
+
+CREATE OR REPLACE FUNCTION public.check_new_subscriptions()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+DECLARE
+    stray text;
+BEGIN
+    SELECT n.reference INTO stray
+      FROM new_rows n
+     WHERE NOT EXISTS (SELECT FROM tokens t WHERE t.id = n.token_id AND t.merchant_account = n.merchant_account)
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'subscription % has a token that its merchant account does not have', stray
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'subscription_has_a_token';
+    END IF;
+    RETURN NULL;
+END $function$
+;
+COMMENT ON FUNCTION check_new_subscriptions() IS 'New subscriptions have a token of their own merchant account.';
+
+CREATE OR REPLACE FUNCTION public.check_new_tokens()
+ RETURNS trigger
+ LANGUAGE plpgsql
+ SET enable_seqscan TO 'off'
+ SET enable_hashjoin TO 'off'
+ SET enable_mergejoin TO 'off'
+AS $function$
+DECLARE
+    stray text;
+BEGIN
+    SELECT n.merchant_account INTO stray
+      FROM (SELECT DISTINCT merchant_account FROM new_rows) n
+     WHERE NOT EXISTS (SELECT FROM merchant_accounts a WHERE a.id = n.merchant_account)
+     LIMIT 1;
+    IF FOUND THEN
+        RAISE EXCEPTION 'a token is of merchant account %, which does not exist', stray
+            USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'token_has_a_merchant_account';
+    END IF;
+    RETURN NULL;
+END $function$
+;
+COMMENT ON FUNCTION check_new_tokens() IS 'New tokens belong to a merchant account that exists.';
+
 CREATE OR REPLACE FUNCTION public.refuse_change_of_money()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -362,14 +468,19 @@ BEGIN
         USING ERRCODE = 'check_violation', CONSTRAINT = 'charge_money_is_frozen';
 END $function$;
 
+CREATE OR REPLACE FUNCTION public.refuse_removal()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    RAISE EXCEPTION 'rows of % are never removed, and never change their keys: others refer to them', TG_TABLE_NAME
+        USING ERRCODE = 'restrict_violation', CONSTRAINT = TG_NAME, TABLE = TG_TABLE_NAME;
+END $function$
+;
+COMMENT ON FUNCTION refuse_removal() IS 'What a foreign key would say to DELETE, TRUNCATE and changes of a key.';
+
 ALTER TABLE public.account_settings ADD CONSTRAINT account_settings_merchant_account_fkey
     FOREIGN KEY (merchant_account) REFERENCES merchant_accounts(id) DEFERRABLE INITIALLY DEFERRED;
-
-ALTER TABLE public.charges ADD CONSTRAINT charges_subscription_id_fkey
-    FOREIGN KEY (subscription_id) REFERENCES subscriptions(id);
-
-ALTER TABLE public.charges ADD CONSTRAINT charges_token_id_fkey
-    FOREIGN KEY (token_id) REFERENCES tokens(id);
 
 ALTER TABLE public.merchant_accounts ADD CONSTRAINT merchant_account_has_settings
     FOREIGN KEY (settings_id) REFERENCES account_settings(id) DEFERRABLE INITIALLY DEFERRED;
@@ -392,15 +503,6 @@ ALTER TABLE public.send_slots ADD CONSTRAINT send_slots_merchant_account_fkey
 ALTER TABLE public.send_slots ADD CONSTRAINT send_slots_process_id_fkey
     FOREIGN KEY (process_id) REFERENCES processes(id);
 
-ALTER TABLE public.subscriptions ADD CONSTRAINT subscriptions_merchant_account_fkey
-    FOREIGN KEY (merchant_account) REFERENCES merchant_accounts(id);
-
-ALTER TABLE public.subscriptions ADD CONSTRAINT subscriptions_token_id_fkey
-    FOREIGN KEY (token_id) REFERENCES tokens(id);
-
-ALTER TABLE public.tokens ADD CONSTRAINT tokens_merchant_account_fkey
-    FOREIGN KEY (merchant_account) REFERENCES merchant_accounts(id);
-
 CREATE INDEX audit_by_object ON public.audit USING btree (object_kind, object, id);
 
 CREATE INDEX charges_by_next_attempt ON public.charges USING btree (next_attempt_at, id) WHERE (finished_at IS NULL);
@@ -422,6 +524,30 @@ CREATE INDEX subscriptions_by_next_charge ON public.subscriptions USING btree (n
 CREATE INDEX subscriptions_by_token ON public.subscriptions USING btree (token_id);
 
 CREATE TRIGGER charge_money_is_frozen BEFORE UPDATE OF amount_minor, currency ON public.charges FOR EACH ROW WHEN ((((old.answered > 0) OR (old.attempt_started_at IS NOT NULL)) AND ((old.amount_minor IS DISTINCT FROM new.amount_minor) OR (old.currency IS DISTINCT FROM new.currency)))) EXECUTE FUNCTION refuse_change_of_money();
+
+CREATE TRIGGER charges_keep_their_references BEFORE UPDATE OF subscription_id, merchant_account ON public.charges FOR EACH ROW WHEN (((old.subscription_id IS DISTINCT FROM new.subscription_id) OR (old.merchant_account IS DISTINCT FROM new.merchant_account))) EXECUTE FUNCTION refuse_removal();
+
+CREATE TRIGGER charges_refer_to_rows AFTER INSERT ON public.charges REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION check_new_charges();
+
+CREATE TRIGGER moved_charges_refer_to_rows AFTER UPDATE OF token_id ON public.charges FOR EACH ROW WHEN ((old.token_id <> new.token_id)) EXECUTE FUNCTION check_moved_charge();
+
+CREATE TRIGGER merchant_accounts_keep_their_keys BEFORE UPDATE OF id ON public.merchant_accounts FOR EACH ROW WHEN ((old.id <> new.id)) EXECUTE FUNCTION refuse_removal();
+
+CREATE TRIGGER merchant_accounts_stay BEFORE DELETE OR TRUNCATE ON public.merchant_accounts FOR EACH STATEMENT EXECUTE FUNCTION refuse_removal();
+
+CREATE TRIGGER moved_subscriptions_refer_to_rows AFTER UPDATE OF token_id ON public.subscriptions FOR EACH ROW WHEN ((old.token_id <> new.token_id)) EXECUTE FUNCTION check_moved_subscription();
+
+CREATE TRIGGER subscriptions_keep_their_keys BEFORE UPDATE OF id, merchant_account ON public.subscriptions FOR EACH ROW WHEN (((old.id <> new.id) OR (old.merchant_account <> new.merchant_account))) EXECUTE FUNCTION refuse_removal();
+
+CREATE TRIGGER subscriptions_refer_to_rows AFTER INSERT ON public.subscriptions REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION check_new_subscriptions();
+
+CREATE TRIGGER subscriptions_stay BEFORE DELETE OR TRUNCATE ON public.subscriptions FOR EACH STATEMENT EXECUTE FUNCTION refuse_removal();
+
+CREATE TRIGGER tokens_keep_their_keys BEFORE UPDATE OF id, merchant_account ON public.tokens FOR EACH ROW WHEN (((old.id <> new.id) OR (old.merchant_account <> new.merchant_account))) EXECUTE FUNCTION refuse_removal();
+
+CREATE TRIGGER tokens_refer_to_rows AFTER INSERT ON public.tokens REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION check_new_tokens();
+
+CREATE TRIGGER tokens_stay BEFORE DELETE OR TRUNCATE ON public.tokens FOR EACH STATEMENT EXECUTE FUNCTION refuse_removal();
 
 CREATE VIEW reporting.attempts AS
  SELECT c.id AS charge_id,

@@ -167,7 +167,13 @@ func TestFindSubscription(t *testing.T) {
 	d.subscription("gym", "2027-01-31T09:00")
 	d.exec(`INSERT INTO merchant_accounts (id, gateway, environment, settings_id, max_in_flight)
 	        SELECT 'DemoUS', gateway, environment, settings_id, max_in_flight FROM merchant_accounts`)
-	d.exec(`UPDATE subscriptions SET merchant_account = 'DemoUS' WHERE id = $1`, d.subscription("other", "2027-01-31T09:00"))
+	d.exec(`INSERT INTO tokens (merchant_account, token, shopper_reference) VALUES ('DemoUS', 'TOKEN-US', 'shopper-us')`)
+	d.exec(`
+		INSERT INTO subscriptions (token_id, amount_minor, currency, anchor, next_charge_at, first_cycle, next_cycle,
+		                           interval_unit, interval_count, decided_by, timezone, merchant_account, reference)
+		SELECT t.id, s.amount_minor, s.currency, s.anchor, s.next_charge_at, s.first_cycle, s.next_cycle,
+		       s.interval_unit, s.interval_count, s.decided_by, s.timezone, t.merchant_account, 'other'
+		  FROM subscriptions s, tokens t WHERE t.merchant_account = 'DemoUS'`)
 	tests := []struct {
 		name, reference, account string
 		want                     error
