@@ -59,11 +59,11 @@ var machines = []machine{
 			"claimed → unpaid":  "refused, and nothing will try it again by itself",
 			"claimed → held":    "refused in a way that a person must look at, or a person's wish to hold it came in time",
 
-			"unknown → paid":    "a replay, a message from outside or a person tells that it was authorised",
-			"unknown → unpaid":  "a replay, a message from outside or a person tells that it was refused for good",
-			"unknown → due":     "a replay, a message from outside or a person tells that it was refused for now",
-			"unknown → held":    "a replay, a message from outside or a person tells that it was refused in a way that a person must look at",
-			"unknown → pending": "a replay tells that the gateway accepted it and tells the result later",
+			"unknown → paid":    "a replay, or a late answer, tells that it was authorised",
+			"unknown → unpaid":  "a replay, or a late answer, tells that it was refused for good",
+			"unknown → due":     "a replay, or a late answer, tells that it was refused for now",
+			"unknown → held":    "a replay, or a late answer, tells that it was refused in a way that a person must look at",
+			"unknown → pending": "a replay, or a late answer, tells that the gateway accepted it and tells the result later",
 
 			"pending → paid":   "the result came: authorised",
 			"pending → unpaid": "the result came: refused for good",
@@ -76,7 +76,7 @@ var machines = []machine{
 			"held → paid":      "a person records that it was paid elsewhere, or a late answer says that it was authorised",
 
 			"unpaid → due":  "a person releases it, or there is a new card",
-			"unpaid → paid": "a person records that it was paid elsewhere, or a late answer says that it was authorised",
+			"unpaid → paid": "a person records that it was paid elsewhere; a late answer would be reason enough, and in this version raises an alert instead",
 		},
 		outro: `A refusal that is learnt late has the same consequences as one that is learnt at once. That is why an unknown or
 pending charge may become held (its token died, say), and why an unknown one may become pending: the replay of a
@@ -95,12 +95,12 @@ refunds and disputes are amounts, not states.`,
 		},
 		moves: map[string]string{
 			"active → paused":    "a person pauses it, or its dates cannot be computed on this machine",
-			"active → past_due":  "a charge of it is unpaid, and nothing will try it again by itself",
+			"active → past_due":  "a charge of it is unpaid, and nothing will try it again by itself; no command of this version makes this move",
 			"active → cancelled": "a person cancels it",
 			"active → completed": "its last cycle became a charge",
 
 			"paused → active":    "a person resumes it",
-			"paused → past_due":  "a charge of it that was under way is unpaid",
+			"paused → past_due":  "a charge of it that was under way is unpaid; no command of this version makes this move",
 			"paused → cancelled": "a person cancels it",
 			"paused → completed": "its last cycle was accounted for",
 
@@ -112,7 +112,8 @@ refunds and disputes are amounts, not states.`,
 			"completed → active": "an import moves its end further away",
 		},
 		outro: `Cycles of a paused subscription are waived when they fall due, on record, except while its dates cannot be computed: those
-are owed. A cancelled subscription never comes back; import a new one.`,
+are owed. A cancelled subscription never comes back; import a new one. No command of this version makes a subscription past due:
+the state is there for the database and for those who read it, and its ways out are open.`,
 	},
 	{
 		title:  "Run",

@@ -55,7 +55,7 @@ func nextStep(c postgres.ChargeDetail, now time.Time) string {
 		return "A process is charging it now; its lease ends at " + instant(c.LeaseUntil) + "."
 	case billing.ChargePending, billing.ChargeUnknown:
 		if c.ResolveAt.IsZero() {
-			return "Nothing is sent again by itself: a message from the gateway or a person settles it."
+			return "Nothing is sent again by itself, and no command of this version settles it: look it up at the gateway; it stays as it is."
 		}
 		return "From " + instant(c.ResolveAt) + " on the same request is sent again with the same key: the gateway answers what became of it, and charges only if the first one never arrived."
 	case billing.ChargeHeld:

@@ -217,7 +217,8 @@ var results = map[string]struct {
 // could be about any, and a refusal believed of the wrong payment opens a
 // second attempt as surely as an approval closes the first. Authorised must
 // carry a pspReference too: money without a handle cannot be refunded. The
-// amount is compared where it stands (refusals have none). (All ours.)
+// amount is compared where it stands (refusals have none). These rules are
+// contauth's own: Adyen asks for none of them.
 func (a *answer) fill(reply *billing.Reply, p payment, secrets []string) error {
 	if err := a.compare(p); err != nil {
 		return err

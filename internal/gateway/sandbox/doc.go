@@ -53,7 +53,7 @@
 //	# every tenth payment is made, and nobody hears of it
 //	- {match: {every: 10}, when: after, do: reset}
 //	# this charge is told to come back later, twice
-//	- {match: {reference: sub-1~2027-01}, when: before, do: status, code: 429, retry_after: 2, times: 2}
+//	- {match: {reference: sub-1~2}, when: before, do: status, code: 429, retry_after: 2, times: 2}
 //
 // # Holding
 //

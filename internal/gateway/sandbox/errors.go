@@ -9,8 +9,8 @@ const (
 	errorPermission      = "010"    // the credential lacks a role
 	errorAmount          = "100"    // a required object, such as the amount, is missing
 	errorReference       = "130"    // reference missing
-	errorAmountValue     = "137"    // amount cannot be; from memory of Adyen's list, not read again
-	errorCurrency        = "138"    // currency not supported; from memory of Adyen's list, not read again
+	errorAmountValue     = "137"    // amount cannot be; not checked against Adyen's list
+	errorCurrency        = "138"    // currency not supported; not checked against Adyen's list
 	errorReturnURL       = "14_030" // returnUrl missing
 	errorMetadata        = "177"    // metadata too large
 	errorUnreadable      = "702"    // the body cannot be read
