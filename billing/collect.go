@@ -23,6 +23,9 @@ func NewCollector(gateway Gateway, keyer *AttemptKeyer, replays []time.Duration)
 // WireVersion is the gateway's, to be stored with each claim.
 func (c *Collector) WireVersion() int { return c.gateway.WireVersion() }
 
+// Endpoint is the gateway's, where the keys of the account's attempts are known.
+func (c *Collector) Endpoint() string { return c.gateway.Endpoint() }
+
 // Collect sends the request of a claimed charge, once, and says what follows.
 // ctx bounds the whole exchange. A panic in the gateway counts as an unknown
 // outcome: the request may have left.

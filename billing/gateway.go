@@ -22,6 +22,10 @@ type Gateway interface {
 	// cannot express the amount or does not know the currency.
 	CheckAmount(amount Money) error
 
+	// Endpoint is where the requests go. Keys are known at one endpoint only: an
+	// attempt must not be sent again to another.
+	Endpoint() string
+
 	// WireVersion names the way in which Charge writes a request's bytes. An
 	// attempt made under another version must not be sent again.
 	WireVersion() int

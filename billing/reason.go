@@ -33,6 +33,7 @@ const (
 	ReasonNoLongerDue        Reason = "no_longer_due"
 	ReasonAccountRefused     Reason = "account_refused"
 	ReasonAccountPaused      Reason = "account_paused"
+	ReasonEndpointChanged    Reason = "endpoint_changed"
 	ReasonGatewayUnavailable Reason = "gateway_unavailable"
 	ReasonRunAborted         Reason = "run_aborted"
 	ReasonOverCap            Reason = "over_cap"
@@ -75,6 +76,7 @@ var reasonSentences = map[Reason]string{
 	ReasonNoLongerDue:        "the charge was no longer due when its turn came",
 	ReasonAccountRefused:     "the gateway refused the merchant account, so nothing more was sent to it",
 	ReasonAccountPaused:      "sending for this merchant account is paused",
+	ReasonEndpointChanged:    "another process was configured with another base_url for this account; stop one of them",
 	ReasonGatewayUnavailable: "the gateway could not be reached or asked us to stay away",
 	ReasonRunAborted:         "a person ended the run",
 	ReasonOverCap:            "a cap of the run was reached",

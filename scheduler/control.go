@@ -17,7 +17,7 @@ const controlEvery = time.Second
 
 // control reads once a second what people and other processes want, and takes
 // it out of what is not yet sent.
-func (w *work) control(ctx context.Context, stop context.CancelCauseFunc) {
+func (w *work) control(ctx, hard context.Context, stop context.CancelCauseFunc) {
 	ticker := time.NewTicker(controlEvery)
 	defer ticker.Stop()
 	for {
@@ -44,7 +44,7 @@ func (w *work) control(ctx context.Context, stop context.CancelCauseFunc) {
 			stop(errRunStopped)
 			return
 		}
-		w.obey(ctx, control)
+		w.obey(hard, control)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 // feed claims a lane's part of the manifest, pass after pass, until every item
 // is accounted for or the lane is stopped. It stays about one batch ahead of
 // the workers.
-func (w *work) feed(ctx context.Context, l *lane) error {
+func (w *work) feed(ctx, hard context.Context, l *lane) error {
 	position := l.account.First - 1
 	if !w.run.StartedAt.IsZero() {
 		position = l.account.Last // it was worked before: first see what is left
@@ -33,7 +33,10 @@ func (w *work) feed(ctx context.Context, l *lane) error {
 		if !w.awaitRoom(ctx, l, size) {
 			return nil
 		}
-		next, err := w.claim(ctx, l, position, size)
+		if stopped, _ := l.stopReason(); stopped != nil {
+			return nil
+		}
+		next, err := w.claim(ctx, hard, l, position, size)
 		if err != nil {
 			return err
 		}
@@ -56,7 +59,7 @@ func (w *work) claimSize(l *lane, perSecond float64) int {
 func (w *work) awaitRoom(ctx context.Context, l *lane, size int) bool {
 	for {
 		if wait := l.quiet(); wait > 0 {
-			if !sleep(ctx, wait) {
+			if !sleep(ctx, min(wait, longestSleep)) {
 				return false
 			}
 			continue
@@ -76,7 +79,7 @@ func (w *work) awaitRoom(ctx context.Context, l *lane, size int) bool {
 }
 
 // claim claims one window and returns the position to go on after.
-func (w *work) claim(ctx context.Context, l *lane, after, size int) (int, error) {
+func (w *work) claim(ctx, hard context.Context, l *lane, after, size int) (int, error) {
 	req := w.newClaimRequest(l, after, size)
 	before := time.Now()
 	res, err := w.store.ClaimDue(ctx, req)
@@ -91,10 +94,10 @@ func (w *work) claim(ctx context.Context, l *lane, after, size int) (int, error)
 	l.setShare(res.Slots)
 	switch {
 	case res.Halt != "":
-		w.stopLane(ctx, l, res.Halt, "", "postponed")
+		w.stopLane(hard, l, res.Halt, "", "postponed")
 		return after, nil
 	case res.Wait > 0:
-		sleep(ctx, res.Wait)
+		sleep(ctx, min(res.Wait, longestSleep))
 		return after, nil
 	case res.RunState != RunRunning:
 		return l.account.Last, nil // control sees it too and ends the work
@@ -104,7 +107,9 @@ func (w *work) claim(ctx context.Context, l *lane, after, size int) (int, error)
 		if slow := answered.Sub(before); slow > w.opts.Lease-w.opts.GatewayTimeout {
 			w.logger.Warn("the database answers too slowly for timing.lease: what was claimed is given back unsent", "took", slow.Round(time.Millisecond))
 		}
-		l.push(w.newParcels(l, res, before, answered))
+		if parcels := w.newParcels(l, res, before, answered); !l.push(parcels) {
+			w.flusher.returnUnsent(hard, parcels)
+		}
 	}
 	return res.Position, nil
 }
@@ -135,6 +140,9 @@ func (w *work) readBack(ctx context.Context, req ClaimRequest, cause error) (Cla
 	return ClaimResult{}, cause
 }
 
+// longestSleep is how long a lane sleeps before it looks whether it was stopped.
+const longestSleep = time.Second
+
 // idleWait is how long a pass that found nothing waits before the next one.
 const idleWait = 200 * time.Millisecond
 
@@ -149,7 +157,7 @@ func (w *work) endPass(ctx context.Context, l *lane) (next int, done bool, err e
 		case <-l.room:
 		}
 	}
-	w.flusher.awaitSaved()
+	w.flusher.awaitSaved(ctx)
 	left, err := w.store.LeftOver(ctx, w.run.ID, l.account.MerchantAccount)
 	switch {
 	case ctx.Err() != nil:

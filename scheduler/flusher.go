@@ -25,7 +25,8 @@ type flusher struct {
 
 	mu      sync.Mutex
 	settled []ClaimID // batches whose last answer is committed; their rows can go
-	unsaved int       // answers handed in and not yet committed
+	handed  int64     // answers handed in
+	done    int64     // answers committed, or given up
 	saved   *sync.Cond
 }
 
@@ -41,16 +42,23 @@ func newFlusher(store Store, logger hclog.Logger, opts Options, t *tally) *flush
 // hand takes over an answer. It blocks while the database is behind.
 func (f *flusher) hand(p *parcel) {
 	f.mu.Lock()
-	f.unsaved++
+	f.handed++
 	f.mu.Unlock()
 	f.answers <- p
 }
 
-// awaitSaved returns when every answer handed in so far is committed.
-func (f *flusher) awaitSaved() {
+// awaitSaved returns when every answer handed in so far is committed, or ctx
+// has ended.
+func (f *flusher) awaitSaved(ctx context.Context) {
+	wake := context.AfterFunc(ctx, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.saved.Broadcast()
+	})
+	defer wake()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for f.unsaved > 0 {
+	for until := f.handed; f.done < until && ctx.Err() == nil; {
 		f.saved.Wait()
 	}
 }
@@ -64,7 +72,7 @@ func (f *flusher) run(ctx context.Context) {
 		group = f.gather(append(group[:0], first))
 		f.settle(ctx, group)
 		f.mu.Lock()
-		f.unsaved -= len(group)
+		f.done += int64(len(group))
 		f.mu.Unlock()
 		f.saved.Broadcast()
 	}

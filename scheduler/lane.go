@@ -60,12 +60,17 @@ func newLane(account RunAccount, collector *billing.Collector) *lane {
 	return l
 }
 
-// push adds claimed charges to the queue.
-func (l *lane) push(parcels []*parcel) {
+// push adds claimed charges to the queue. It refuses them, and reports false,
+// if meanwhile the lane was stopped or must keep quiet.
+func (l *lane) push(parcels []*parcel) bool {
 	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.stopped != nil || l.closed || time.Now().Before(l.quietUntil) {
+		return false
+	}
 	l.queue = append(l.queue, parcels...)
-	l.mu.Unlock()
 	l.changed.Broadcast()
+	return true
 }
 
 // take returns the next charge to send, or nil when the lane is closed. It
@@ -93,7 +98,11 @@ func (l *lane) take() *parcel {
 				}
 				return next
 			}
-			timer := time.AfterFunc(wait, l.changed.Broadcast)
+			timer := time.AfterFunc(wait, func() {
+				l.mu.Lock() // not before Wait below has begun
+				defer l.mu.Unlock()
+				l.changed.Broadcast()
+			})
 			l.changed.Wait()
 			timer.Stop()
 			continue

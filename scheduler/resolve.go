@@ -11,7 +11,7 @@ const replaysAtOnce = 50
 // resolve looks, about once a second, for leases that ran out and for unknown
 // charges whose time has come, whichever run they belong to. Their replays go
 // through the same lanes as other requests.
-func (w *work) resolve(ctx context.Context) {
+func (w *work) resolve(ctx, hard context.Context) {
 	every := time.Second
 	if len(w.opts.Replays) > 0 {
 		every = min(every, max(w.opts.Replays[0]/2, 10*time.Millisecond))
@@ -19,7 +19,7 @@ func (w *work) resolve(ctx context.Context) {
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
-		w.resolveOnce(ctx)
+		w.resolveOnce(ctx, hard)
 		select {
 		case <-ctx.Done():
 			return
@@ -28,7 +28,7 @@ func (w *work) resolve(ctx context.Context) {
 	}
 }
 
-func (w *work) resolveOnce(ctx context.Context) {
+func (w *work) resolveOnce(ctx, hard context.Context) {
 	if n, err := w.store.ExpireLeases(ctx, 100); err != nil {
 		if ctx.Err() == nil {
 			w.logger.Warn("cannot look for expired leases", "error", err)
@@ -44,7 +44,7 @@ func (w *work) resolveOnce(ctx context.Context) {
 		before := time.Now()
 		res, err := w.store.ClaimReplays(ctx, ReplayRequest{
 			Process: w.process, MerchantAccount: l.account.MerchantAccount, WireVersion: l.collector.WireVersion(),
-			Lease: w.opts.Lease, Limit: replaysAtOnce, SlotsHeld: l.held(),
+			Endpoint: l.collector.Endpoint(), Lease: w.opts.Lease, Limit: replaysAtOnce, SlotsHeld: l.held(),
 		})
 		if err != nil {
 			if ctx.Err() == nil {
@@ -54,7 +54,9 @@ func (w *work) resolveOnce(ctx context.Context) {
 		}
 		l.setShare(res.Slots)
 		if len(res.Charges) > 0 {
-			l.push(w.newParcels(l, res, before, time.Now()))
+			if parcels := w.newParcels(l, res, before, time.Now()); !l.push(parcels) {
+				w.flusher.returnUnsent(hard, parcels)
+			}
 		}
 	}
 }
@@ -63,16 +65,16 @@ func (w *work) resolveOnce(ctx context.Context) {
 // first steps before it.
 func (w *work) awaitReplays(ctx context.Context) {
 	for ctx.Err() == nil {
-		w.flusher.awaitSaved()
-		var accounts []string
+		w.flusher.awaitSaved(ctx)
+		var senders []Sender
 		busy := false
 		for _, l := range w.lanes {
 			if stopped, _ := l.stopReason(); stopped == nil {
-				accounts = append(accounts, l.account.MerchantAccount)
+				senders = append(senders, Sender{l.account.MerchantAccount, l.collector.WireVersion()})
 				busy = busy || !l.isIdle()
 			}
 		}
-		open, err := w.store.OpenUnknown(ctx, w.run.ID, accounts, len(w.opts.Replays))
+		open, err := w.store.OpenUnknown(ctx, w.run.ID, senders, len(w.opts.Replays))
 		if err == nil && open.Count == 0 && !busy {
 			return
 		}

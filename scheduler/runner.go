@@ -105,6 +105,9 @@ func (r *Runner) Work(ctx context.Context, id RunID, actor string, report func(P
 	w := &work{Runner: r, run: run, tally: newTally(run), report: report, logger: r.logger.With("run_id", id)}
 	for _, account := range accounts {
 		collector := r.collectors[account.MerchantAccount]
+		if collector == nil && account.Last == 0 {
+			continue // only something to resolve, which another process can
+		}
 		if collector == nil {
 			return Result{}, fmt.Errorf("merchant account %s of run %d is not configured here: add it to merchant_accounts: %w",
 				account.MerchantAccount, id, billing.ErrInvalid)
@@ -142,15 +145,20 @@ func (w *work) do(ctx context.Context) (Result, error) {
 			sending.Go(func() { w.send(hard, l) })
 		}
 	}
-	steering.Go(func() { w.control(soft, stop) })
-	steering.Go(func() { w.resolve(soft) })
+	steering.Go(func() { w.control(soft, hard, stop) })
+	steering.Go(func() { w.resolve(soft, hard) })
 	for _, l := range w.lanes {
 		feeding.Go(func() {
-			if err := w.feed(soft, l); err != nil && soft.Err() == nil {
+			if err := w.feed(soft, hard, l); err != nil && soft.Err() == nil {
 				stop(err)
 			}
 		})
 	}
+	// From the moment that claiming ends, everything has a bounded time to end.
+	stopClock := context.AfterFunc(soft, func() {
+		time.AfterFunc(w.opts.GatewayTimeout+drainTime, cancelHard)
+	})
+	defer stopClock()
 	feeding.Wait()
 	if soft.Err() == nil {
 		w.awaitReplays(soft)
@@ -159,8 +167,6 @@ func (w *work) do(ctx context.Context) (Result, error) {
 	stop(nil)
 	steering.Wait()
 
-	deadline := time.AfterFunc(w.opts.GatewayTimeout+drainTime, cancelHard)
-	defer deadline.Stop()
 	w.drain(hard)
 	sending.Wait()
 	close(w.flusher.answers)
@@ -171,8 +177,10 @@ func (w *work) do(ctx context.Context) (Result, error) {
 // drain gives back what was not sent and lets the workers end.
 func (w *work) drain(ctx context.Context) {
 	for _, l := range w.lanes {
-		w.flusher.returnUnsent(ctx, l.removeAll())
 		l.close()
+	}
+	for _, l := range w.lanes {
+		w.flusher.returnUnsent(ctx, l.removeAll())
 	}
 }
 
@@ -197,7 +205,11 @@ func (w *work) finish(ctx context.Context, cause error) (Result, error) {
 	}
 	switch {
 	case cause == nil:
-	case errors.Is(cause, context.Canceled), errors.Is(cause, errRunStopped):
+	case errors.Is(cause, errRunStopped):
+		result.Interrupted = true
+		_, err := w.store.FinishRun(ctx, w.run.ID) // accounts for what came back, if it was aborted
+		return result, err
+	case errors.Is(cause, context.Canceled):
 		result.Interrupted = true
 		return result, nil
 	default:
@@ -285,7 +297,7 @@ func (w *work) newParcels(l *lane, res ClaimResult, claimed, answered time.Time)
 func (w *work) newClaimRequest(l *lane, after, size int) ClaimRequest {
 	return ClaimRequest{
 		Token: uuid.Must(uuid.NewV7()), Process: w.process, RunID: w.run.ID, MerchantAccount: l.account.MerchantAccount,
-		After: after, Last: l.account.Last, Limit: size, WireVersion: l.collector.WireVersion(),
+		After: after, Last: l.account.Last, Limit: size, WireVersion: l.collector.WireVersion(), Endpoint: l.collector.Endpoint(),
 		Lease: w.opts.Lease, ClaimAhead: w.opts.ClaimAhead, SlotsHeld: l.held(),
 	}
 }

@@ -29,7 +29,8 @@ type Store interface {
 	// FinishRun moves a running run to completed if every item is accounted
 	// for, and reports whether it is now over.
 	FinishRun(ctx context.Context, id RunID) (bool, error)
-	// RunAccounts lists the merchant accounts of a run's manifest.
+	// RunAccounts lists the merchant accounts of a run's manifest, and those that
+	// have something to resolve from other runs, with no positions.
 	RunAccounts(ctx context.Context, id RunID) ([]RunAccount, error)
 
 	// ClaimDue leases the next charges of a manifest to this process.
@@ -65,7 +66,7 @@ type Store interface {
 	Control(ctx context.Context, id RunID, unsent []billing.ChargeID) (Control, error)
 	// OpenUnknown says when the next unknown of a run, at these accounts, will be sent again
 	// automatically within the first steps, and how many there are.
-	OpenUnknown(ctx context.Context, id RunID, merchantAccounts []string, steps int) (OpenUnknown, error)
+	OpenUnknown(ctx context.Context, id RunID, senders []Sender, steps int) (OpenUnknown, error)
 	// BusinessNow is the business time of the installation.
 	BusinessNow(ctx context.Context) (time.Time, error)
 }
@@ -91,6 +92,7 @@ type ClaimRequest struct {
 	Last            int // the account's last position
 	Limit           int
 	WireVersion     int
+	Endpoint        string // where this process sends the account's requests
 	Lease           time.Duration
 	ClaimAhead      time.Duration // at most what leaves in this time is claimed
 	SlotsHeld       int           // how many requests this process lets be in flight now
@@ -133,9 +135,17 @@ type ReplayRequest struct {
 	Process         ProcessID
 	MerchantAccount string
 	WireVersion     int
+	Endpoint        string // as in ClaimRequest
 	Lease           time.Duration
 	Limit           int
 	SlotsHeld       int // as in ClaimRequest
+}
+
+// A Sender says what this process can send again: an account's attempts that
+// were written by one version.
+type Sender struct {
+	MerchantAccount string
+	WireVersion     int
 }
 
 // OpenUnknown says how many unknown charges of a run will be sent again soon.

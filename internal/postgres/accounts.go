@@ -47,7 +47,8 @@ func syncAccount(ctx context.Context, tx *sqlx.Tx, a AccountSettings) error {
 	const read = `
 		SELECT a.gateway, a.environment, s.base_url, s.return_url, a.max_in_flight, a.rate_per_second
 		  FROM merchant_accounts a JOIN account_settings s ON s.id = a.settings_id
-		 WHERE a.id = $1`
+		 WHERE a.id = $1
+		   FOR NO KEY UPDATE OF a` // no claim in between: it would open attempts that the check below does not see
 	err := notFound(tx.GetContext(ctx, &now, read, a.ID))
 	switch {
 	case err == billing.ErrNotFound:

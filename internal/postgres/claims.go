@@ -57,6 +57,7 @@ const claimedColumns = `
 
 // account is the row that every claim of a merchant account locks.
 type account struct {
+	BaseURL     string  `db:"base_url"`
 	Environment string  `db:"environment"`
 	Gateway     string  `db:"gateway"`
 	SettingsID  int     `db:"settings_id"`
@@ -89,10 +90,10 @@ func (a account) reserve(ctx context.Context, tx *sqlx.Tx, merchantAccount strin
 
 func lockAccount(ctx context.Context, tx *sqlx.Tx, merchantAccount string) (account, error) {
 	const query = `
-		SELECT a.environment, a.gateway, a.settings_id, a.max_in_flight, a.rate_per_second,
+		SELECT s.base_url, a.environment, a.gateway, a.settings_id, a.max_in_flight, a.rate_per_second,
 		       greatest(extract(epoch FROM a.backoff_until - clock_timestamp()), 0)::double precision AS back_off,
 		       greatest(extract(epoch FROM a.next_send_at - clock_timestamp()), 0)::double precision AS rate_free
-		  FROM merchant_accounts a
+		  FROM merchant_accounts a JOIN account_settings s ON s.id = a.settings_id
 		 WHERE a.id = $1
 		   FOR NO KEY UPDATE OF a`
 	var a account
@@ -132,6 +133,12 @@ func claimDue(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest) (sch
 	acc, err := lockAccount(ctx, tx, req.MerchantAccount)
 	if err != nil {
 		return result, err
+	}
+	if acc.BaseURL != req.Endpoint {
+		// Another process was configured for another endpoint since: what this
+		// one sent would be unknown where the next one looks for its key.
+		result.Halt = billing.ReasonEndpointChanged
+		return result, nil
 	}
 	stopped, err := isStopped(ctx, tx, req.MerchantAccount, acc.Gateway)
 	if err != nil {
@@ -232,7 +239,7 @@ const claimQuery = `
 	          ORDER BY c2.id
 	            FOR UPDATE OF c2 SKIP LOCKED))
 	   AND t.id = c.token_id AND s.id = $6
-	RETURNING` + claimedColumns + `, (SELECT r.as_of FROM runs r WHERE r.id = $1) AS business_now`
+	RETURNING` + claimedColumns + `, (SELECT greatest(r.as_of, business_now()) FROM runs r WHERE r.id = $1) AS business_now`
 
 func claimArguments(req scheduler.ClaimRequest, settingsID, window int) []any {
 	return []any{req.RunID, req.MerchantAccount, req.Process, req.Lease.Seconds(), req.WireVersion, settingsID, req.After, window}
@@ -335,16 +342,20 @@ func (db *DB) ReleaseSlots(ctx context.Context, process scheduler.ProcessID, mer
 // ReadClaim reads back a claim whose commit was not answered. The charges of
 // the window that this process holds are those of the claim.
 func (db *DB) ReadClaim(ctx context.Context, req scheduler.ClaimRequest) (scheduler.ClaimResult, error) {
-	const find = `SELECT id, last_position FROM claims WHERE token = $1`
+	const find = `
+		SELECT c.id, c.last_position, a.rate_per_second
+		  FROM claims c JOIN merchant_accounts a ON a.id = c.merchant_account
+		 WHERE c.token = $1`
 	var claim struct {
 		ID   scheduler.ClaimID `db:"id"`
 		Last int               `db:"last_position"`
+		Rate float64           `db:"rate_per_second"`
 	}
 	if err := db.sqlx.GetContext(ctx, &claim, find, req.Token); err != nil {
-		return scheduler.ClaimResult{}, fmt.Errorf("read back claim: %w", notFound(err))
+		return scheduler.ClaimResult{}, fmt.Errorf("read back claim: %w", unavailable(notFound(err)))
 	}
 	const read = `
-		SELECT` + claimedColumns + `, r.as_of AS business_now
+		SELECT` + claimedColumns + `, greatest(r.as_of, business_now()) AS business_now
 		  FROM run_items i
 		  JOIN runs r ON r.id = i.run_id
 		  JOIN charges c ON c.id = i.charge_id
@@ -355,10 +366,14 @@ func (db *DB) ReadClaim(ctx context.Context, req scheduler.ClaimRequest) (schedu
 		 ORDER BY c.id`
 	var rows []claimedRow
 	if err := db.sqlx.SelectContext(ctx, &rows, read, req.RunID, req.MerchantAccount, req.After, claim.Last, req.Process); err != nil {
-		return scheduler.ClaimResult{}, fmt.Errorf("read back claimed charges: %w", err)
+		return scheduler.ClaimResult{}, fmt.Errorf("read back claimed charges: %w", unavailable(err))
 	}
-	return scheduler.ClaimResult{ID: claim.ID, Charges: charges(rows), Position: claim.Last,
-		Slots: req.SlotsHeld, RunState: scheduler.RunRunning}, nil
+	result := scheduler.ClaimResult{ID: claim.ID, Charges: charges(rows), Position: claim.Last,
+		Slots: req.SlotsHeld, RunState: scheduler.RunRunning}
+	if claim.Rate > 0 {
+		result.SendEvery = account{Rate: claim.Rate}.sendEvery()
+	}
+	return result, nil
 }
 
 // LeftOver counts a run's items at one account that are neither answered nor
@@ -379,7 +394,7 @@ func (db *DB) LeftOver(ctx context.Context, id scheduler.RunID, merchantAccount 
 		LeaseEnds     seconds `db:"lease_ends"`
 	}
 	if err := db.sqlx.GetContext(ctx, &row, query, id, merchantAccount); err != nil {
-		return scheduler.LeftOver{}, fmt.Errorf("count what run %d left at %s: %w", id, merchantAccount, err)
+		return scheduler.LeftOver{}, fmt.Errorf("count what run %d left at %s: %w", id, merchantAccount, unavailable(err))
 	}
 	return scheduler.LeftOver{Items: row.Items, FirstPosition: row.FirstPosition, Claimed: row.Claimed,
 		LeaseEnds: max(0, row.LeaseEnds.duration())}, nil

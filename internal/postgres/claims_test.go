@@ -340,7 +340,7 @@ func TestSettle_LateNews(t *testing.T) {
 			if n, err := d.db.ExpireLeases(context.Background(), 10); n != 1 || err != nil {
 				t.Fatalf("expired %d leases, error %v", n, err)
 			}
-			replays, err := d.db.ClaimReplays(context.Background(), scheduler.ReplayRequest{Process: d.process, MerchantAccount: "DemoEU", WireVersion: 1, Lease: time.Minute, Limit: 10})
+			replays, err := d.db.ClaimReplays(context.Background(), scheduler.ReplayRequest{Process: d.process, MerchantAccount: "DemoEU", WireVersion: 1, Endpoint: "http://127.0.0.1:1/adyen/v71", Lease: time.Minute, Limit: 10})
 			if err != nil || len(replays.Charges) != 1 {
 				t.Fatalf("%d replays, error %v", len(replays.Charges), err)
 			}
@@ -420,6 +420,9 @@ func TestClaimReplays_LooksAtTheFacts(t *testing.T) {
 		{"the key may be forgotten", `UPDATE charges SET attempt_started_at = now() - interval '6 days 1 second'`, "unknown needs_person"},
 		{"sending is stopped", `INSERT INTO sending_stops (scope, reason, actor) VALUES ('all', 'test', 'mia')`, "unknown answer_missing"},
 		{"the gateway asked us to stay away", `UPDATE merchant_accounts SET backoff_until = now() + interval '1 minute'`, "unknown answer_missing"},
+		{"the account moved to another endpoint", `
+			WITH s AS (INSERT INTO account_settings (merchant_account, base_url, return_url) VALUES ('DemoEU', 'http://127.0.0.1:2', 'x') RETURNING id)
+			UPDATE charges SET account_settings_id = s.id FROM s`, "unknown answer_missing"},
 		{"written by a version of which this one cannot make the bytes", `UPDATE charges SET wire_version = 7`, "unknown answer_missing"},
 	}
 	for _, tt := range tests {
@@ -430,7 +433,7 @@ func TestClaimReplays_LooksAtTheFacts(t *testing.T) {
 			d.settle(d.claim(id), billing.OutcomeUnknown, billing.ChargeUnknown, billing.ReasonAnswerMissing)
 			d.exec(`UPDATE charges SET resolve_at = now() - interval '1 s'`)
 			d.exec(tt.change)
-			replays, err := d.db.ClaimReplays(context.Background(), scheduler.ReplayRequest{Process: d.process, MerchantAccount: "DemoEU", WireVersion: 1, Lease: time.Minute, Limit: 10})
+			replays, err := d.db.ClaimReplays(context.Background(), scheduler.ReplayRequest{Process: d.process, MerchantAccount: "DemoEU", WireVersion: 1, Endpoint: "http://127.0.0.1:1/adyen/v71", Lease: time.Minute, Limit: 10})
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -123,7 +123,7 @@ func violates(err error, constraint string) bool {
 // connection broke, or the server starts, stops, recovers, is read-only or out
 // of room. The same statement may work later.
 func unavailable(err error) error {
-	if err == nil || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) ||
+	if err == nil || errors.Is(err, context.Canceled) ||
 		errors.Is(err, billing.ErrNotFound) || errors.Is(err, billing.ErrConflict) || errors.Is(err, billing.ErrInvalid) {
 		return err
 	}

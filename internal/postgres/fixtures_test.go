@@ -141,7 +141,7 @@ func (d *desk) claimRequest(run scheduler.RunID) scheduler.ClaimRequest {
 	d.t.Helper()
 	return scheduler.ClaimRequest{
 		Token: uuid.New(), Process: d.process, RunID: run, MerchantAccount: "DemoEU",
-		Last: get[int](d, `SELECT items FROM runs WHERE id = $1`, run), Limit: 100, WireVersion: 1,
+		Last: get[int](d, `SELECT items FROM runs WHERE id = $1`, run), Limit: 100, WireVersion: 1, Endpoint: "http://127.0.0.1:1/adyen/v71",
 		Lease: time.Minute, ClaimAhead: 2 * time.Second,
 	}
 }

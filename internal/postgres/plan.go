@@ -75,7 +75,12 @@ func (db *DB) PlanRun(ctx context.Context, req scheduler.PlanRequest) (scheduler
 // a transaction. Subscriptions that others lock are left to the end; the last
 // pass waits for them: a skipped subscription is a missed shopper.
 func makeCharges(ctx context.Context, inTx func(func(*sqlx.Tx) error) error, req scheduler.PlanRequest, now time.Time) error {
-	for _, locking := range []string{"SKIP LOCKED", ""} {
+	passes := []string{"SKIP LOCKED", ""}
+	if req.Preview {
+		// One transaction: it must take its locks in one order.
+		passes = passes[1:]
+	}
+	for _, locking := range passes {
 		for more := true; more; {
 			err := inTx(func(tx *sqlx.Tx) error {
 				n, err := makeSomeCharges(ctx, tx, req, now, locking)
@@ -235,13 +240,16 @@ func findCandidates(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, req sc
 		           JOIN merchant_accounts a ON a.id = c.merchant_account
 		           LEFT JOIN open o ON o.token_id = c.token_id
 		           LEFT JOIN same_day d ON d.token_id = c.token_id
-		          WHERE c.finished_at IS NULL AND c.next_attempt_at <= $2 AND c.state IN ('due', 'held') AND c.stop_request IS NULL
+		          WHERE c.finished_at IS NULL AND c.next_attempt_at <= $2
+		            -- A wait after a refusal is not cut short by the hours that a date takes to end everywhere.
+		            AND (c.answered = 0 OR $3::date IS NULL OR c.next_attempt_at <= ($3::date + 1)::timestamp AT TIME ZONE 'UTC')
+		            AND c.state IN ('due', 'held') AND c.stop_request IS NULL
 		            AND ($3::date IS NULL OR coalesce(c.period_start, (c.due_at AT TIME ZONE 'UTC')::date) <= $3::date)
 		            AND ($4 = '' OR c.model = $4)
 		            AND ($5 = '' OR c.merchant_account = $5)
 		            AND ($6 = '' OR c.currency = $6)
 		            AND (cardinality($7::text[]) = 0 OR c.reference = ANY ($7) OR s.reference = ANY ($7))
-		            AND (a.environment = 'test' OR c.due_at <= business_now() OR $8))
+		            AND (a.environment = 'test' OR c.next_attempt_at <= business_now() OR $8))
 		SELECT id, token_id, merchant_account, amount_minor, currency, answered, due_at, state,
 		       CASE WHEN reason IS NOT NULL THEN reason
 		            WHEN row_number() OVER (PARTITION BY token_id, reason IS NULL ORDER BY due_at, id) > 1 THEN 'catch_up' END AS reason

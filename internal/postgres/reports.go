@@ -142,7 +142,7 @@ func runExclusions(ctx context.Context, q sqlx.ExtContext, id scheduler.RunID) (
 
 func runDeclines(ctx context.Context, q sqlx.ExtContext, id scheduler.RunID) ([]scheduler.Decline, error) {
 	const query = `
-		SELECT i.merchant_account, o.class, o.refusal_code AS code, max(o.refusal_reason) AS reason, count(*) AS count
+		SELECT i.merchant_account, o.class, o.refusal_code AS code, max(o.refusal_reason) AS reason, count(DISTINCT o.charge_id) AS count
 		  FROM run_items i
 		  JOIN observations o ON o.charge_id = i.charge_id AND o.attempt = i.answered + 1
 		 WHERE i.run_id = $1 AND o.run_id = $1 AND o.outcome = 'refused'

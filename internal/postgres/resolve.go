@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
 
 	"github.com/contauth/contauth/billing"
 	"github.com/contauth/contauth/scheduler"
@@ -36,8 +37,8 @@ func (db *DB) ExpireLeases(ctx context.Context, limit int) (int, error) {
 				return err
 			}
 			moved += n
-			if _, err := tx.ExecContext(ctx, `DELETE FROM claims WHERE id = $1`, claim.ID); err != nil {
-				return fmt.Errorf("forget claim: %w", err)
+			if err := forgetClaim(ctx, tx, claim.ID); err != nil {
+				return err
 			}
 		}
 		return nil
@@ -46,6 +47,32 @@ func (db *DB) ExpireLeases(ctx context.Context, limit int) (int, error) {
 		return 0, err
 	}
 	return moved, nil
+}
+
+// forgetClaim deletes the row of a batch of which no charge is claimed any
+// more. If the server's clock went back, some may be: their leases end later,
+// and so does the row's.
+func forgetClaim(ctx context.Context, tx *sqlx.Tx, id scheduler.ClaimID) error {
+	const postpone = `
+		UPDATE claims k SET lease_until = held.until
+		  FROM (SELECT max(c.lease_until) AS until
+		          FROM claims k2
+		          JOIN run_items i ON i.run_id = k2.run_id AND i.merchant_account = k2.merchant_account
+		                          AND i.position BETWEEN k2.first_position AND k2.last_position
+		          JOIN charges c ON c.id = i.charge_id
+		         WHERE k2.id = $1 AND c.state = 'claimed' AND c.run_id = k2.run_id AND c.lease_owner = k2.process_id) held
+		 WHERE k.id = $1 AND held.until IS NOT NULL`
+	res, err := tx.ExecContext(ctx, postpone, id)
+	if err != nil {
+		return fmt.Errorf("postpone claim: %w", err)
+	}
+	if n, err := res.RowsAffected(); n > 0 || err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, `DELETE FROM claims WHERE id = $1`, id); err != nil {
+		return fmt.Errorf("forget claim: %w", err)
+	}
+	return nil
 }
 
 func expireClaim(ctx context.Context, tx *sqlx.Tx, run scheduler.RunID, merchantAccount string, first, last int) (int, error) {
@@ -86,7 +113,7 @@ func (db *DB) ClaimReplays(ctx context.Context, req scheduler.ReplayRequest) (sc
 		if result.Slots, err = takeSlots(ctx, tx, req.MerchantAccount, req.Process, req.SlotsHeld, acc.MaxInFlight, req.Lease); err != nil {
 			return err
 		}
-		if acc.BackOff > 0 || acc.RateFree > 1 || result.Slots == 0 {
+		if acc.BackOff > 0 || acc.RateFree > 1 || result.Slots == 0 || acc.BaseURL != req.Endpoint {
 			return nil
 		}
 		if stopped, err := isStopped(ctx, tx, req.MerchantAccount, acc.Gateway); stopped || err != nil {
@@ -106,13 +133,21 @@ func (db *DB) ClaimReplays(ctx context.Context, req scheduler.ReplayRequest) (sc
 			       lease_until = clock_timestamp() + make_interval(secs => $3),
 			       resolve_at = clock_timestamp() + make_interval(secs => $3)
 			  FROM tokens t, account_settings s, runs r
-			 WHERE c.id = ANY (ARRAY(SELECT c2.id FROM charges c2
-			                          WHERE c2.resolve_at <= clock_timestamp() AND c2.merchant_account = $1 AND c2.wire_version = $4
-			                          ORDER BY c2.id LIMIT $5 FOR UPDATE SKIP LOCKED))
+			 WHERE c.id = ANY (ARRAY(SELECT c2.id
+			                           FROM charges c2
+			                           JOIN tokens t2 ON t2.id = c2.token_id
+			                           JOIN runs r2 ON r2.id = c2.run_id
+			                           JOIN account_settings s2 ON s2.id = c2.account_settings_id
+			                          WHERE c2.resolve_at <= clock_timestamp() AND c2.merchant_account = $1
+			                            AND c2.wire_version = $4 AND s2.base_url = $6
+			                            AND c2.stop_request IS NULL AND t2.state IN ('unverified', 'valid') AND r2.state <> 'aborted'
+			                            AND c2.attempt_started_at >= clock_timestamp() - make_interval(secs => $7)
+			                          ORDER BY c2.id LIMIT $5 FOR UPDATE OF c2 SKIP LOCKED))
 			   AND t.id = c.token_id AND s.id = c.account_settings_id AND r.id = c.run_id
-			RETURNING` + claimedColumns + `, r.as_of AS business_now`
+			RETURNING` + claimedColumns + `, greatest(r.as_of, business_now()) AS business_now`
 		var rows []claimedRow
-		if err := tx.SelectContext(ctx, &rows, claim, req.MerchantAccount, req.Process, req.Lease.Seconds(), req.WireVersion, limit); err != nil {
+		if err := tx.SelectContext(ctx, &rows, claim, req.MerchantAccount, req.Process, req.Lease.Seconds(), req.WireVersion, limit,
+			req.Endpoint, billing.SafeLife.Seconds()); err != nil {
 			return fmt.Errorf("lease unknown charges: %w", err)
 		}
 		if acc.Rate > 0 && len(rows) > 0 {
@@ -151,18 +186,22 @@ func giveUpReplays(ctx context.Context, tx *sqlx.Tx, merchantAccount string) err
 
 // OpenUnknown says how many unknown charges of a run will be sent again within
 // the first steps of the ladder, and when the next one will.
-func (db *DB) OpenUnknown(ctx context.Context, id scheduler.RunID, merchantAccounts []string, steps int) (scheduler.OpenUnknown, error) {
+func (db *DB) OpenUnknown(ctx context.Context, id scheduler.RunID, senders []scheduler.Sender, steps int) (scheduler.OpenUnknown, error) {
 	const query = `
 		SELECT count(*) AS count,
 		       coalesce(extract(epoch FROM min(c.resolve_at) - clock_timestamp()), 0)::double precision AS next
 		  FROM charges c
 		 WHERE c.run_id = $1 AND c.state = 'unknown' AND c.resolve_at IS NOT NULL AND c.replays < $2
-		   AND c.merchant_account = ANY ($3)`
+		   AND (c.merchant_account, c.wire_version) IN (SELECT * FROM unnest($3::text[], $4::integer[]))`
+	accounts, versions := make(pq.StringArray, len(senders)), make(pq.Int64Array, len(senders))
+	for i, s := range senders {
+		accounts[i], versions[i] = s.MerchantAccount, int64(s.WireVersion)
+	}
 	var row struct {
 		Count int     `db:"count"`
 		Next  seconds `db:"next"`
 	}
-	if err := db.sqlx.GetContext(ctx, &row, query, id, steps, merchantAccounts); err != nil {
+	if err := db.sqlx.GetContext(ctx, &row, query, id, steps, accounts, versions); err != nil {
 		return scheduler.OpenUnknown{}, fmt.Errorf("count unknown charges of run %d: %w", id, err)
 	}
 	return scheduler.OpenUnknown{Count: row.Count, Next: max(0, row.Next.duration())}, nil

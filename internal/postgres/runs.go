@@ -191,6 +191,10 @@ func disposeRest(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, merchantA
 // everything the process held is settled, to account for what came back.
 func (db *DB) StopAccount(ctx context.Context, id scheduler.RunID, stop scheduler.AccountStop, disposition string) error {
 	return db.inTx(ctx, "stop account in run", func(tx *sqlx.Tx) error {
+		// No claim in between: what it leased would be called skipped and charged.
+		if _, err := lockAccount(ctx, tx, stop.MerchantAccount); err != nil {
+			return err
+		}
 		const query = `
 			INSERT INTO run_account_stops (run_id, merchant_account, reason, detail) VALUES ($1, $2, $3, $4)
 			ON CONFLICT DO NOTHING`
@@ -201,14 +205,21 @@ func (db *DB) StopAccount(ctx context.Context, id scheduler.RunID, stop schedule
 	})
 }
 
-// RunAccounts lists the merchant accounts of a run's manifest.
+// RunAccounts lists the merchant accounts of a run's manifest, and those that
+// have something to resolve, with no positions.
 func (db *DB) RunAccounts(ctx context.Context, id scheduler.RunID) ([]scheduler.RunAccount, error) {
 	const query = `
 		SELECT i.merchant_account, a.gateway, min(i.position) AS first, max(i.position) AS last, a.max_in_flight, a.rate_per_second
 		  FROM run_items i JOIN merchant_accounts a ON a.id = i.merchant_account
 		 WHERE i.run_id = $1
 		 GROUP BY i.merchant_account, a.gateway, a.max_in_flight, a.rate_per_second
-		 ORDER BY i.merchant_account`
+		UNION ALL
+		SELECT a.id, a.gateway, 1, 0, a.max_in_flight, a.rate_per_second
+		  FROM merchant_accounts a
+		 WHERE NOT EXISTS (SELECT FROM run_items i WHERE i.run_id = $1 AND i.merchant_account = a.id)
+		   AND (EXISTS (SELECT FROM charges c WHERE c.resolve_at IS NOT NULL AND c.merchant_account = a.id)
+		        OR EXISTS (SELECT FROM claims k WHERE k.merchant_account = a.id))
+		 ORDER BY 1`
 	var rows []struct {
 		MerchantAccount string  `db:"merchant_account"`
 		Gateway         string  `db:"gateway"`
@@ -235,6 +246,10 @@ func (db *DB) FinishRun(ctx context.Context, id scheduler.RunID) (bool, error) {
 		run, err := lockRun(ctx, tx, id)
 		if err != nil {
 			return err
+		}
+		if run.State == scheduler.RunAborted {
+			finished = true
+			return disposeRest(ctx, tx, id, "", "skipped", billing.ReasonRunAborted) // what came back unsent since
 		}
 		if run.State != scheduler.RunRunning {
 			finished = run.State.IsFinished()

@@ -55,12 +55,14 @@ const settleQuery = `
 	                  stop_reason = CASE WHEN r.state IN ('pending', 'unknown') THEN c.stop_reason END,
 	                  stop_actor = CASE WHEN r.state IN ('pending', 'unknown') THEN c.stop_actor END,
 	                  lease_owner = NULL, lease_until = NULL
-	             FROM r, l
+	             FROM (SELECT DISTINCT ON (charge_id, attempt) * FROM r
+	                    ORDER BY charge_id, attempt, outcome = 'authorised' DESC, counted DESC) r, l
 	            WHERE c.id = r.charge_id AND l.id = c.id AND c.answered + 1 = r.attempt
 	              AND CASE WHEN r.outcome = 'authorised' THEN c.state IN ('claimed', 'unknown', 'pending', 'due', 'held')
 	                       WHEN r.counted THEN c.state IN ('claimed', 'unknown', 'pending')
 	                       WHEN r.outcome = 'pending' THEN c.state IN ('claimed', 'unknown', 'pending')
-	                       ELSE c.state IN ('claimed', 'unknown', 'pending') AND c.lease_no = r.lease_no END
+	                       ELSE c.lease_no = r.lease_no
+	                        AND (c.state IN ('claimed', 'unknown') OR c.state = 'pending' AND r.state = 'pending') END
 	           RETURNING c.id),
 	     d AS (DELETE FROM claims WHERE id = ANY ($21::bigint[]))
 	SELECT r.charge_id FROM r WHERE r.charge_id NOT IN (SELECT id FROM u)`
@@ -158,24 +160,25 @@ func (db *DB) readBack(ctx context.Context, group []billing.Settlement, stayed [
 		return result, nil
 	}
 	const read = `
-		SELECT c.id, c.state, c.answered,
+		SELECT c.id, c.state, c.reason, c.answered,
 		       ARRAY(SELECT DISTINCT o.attempt || ' ' || o.outcome FROM observations o WHERE o.charge_id = c.id AND o.counted) AS counted
 		  FROM charges c WHERE c.id = ANY ($1)`
 	var rows []struct {
 		ID       billing.ChargeID    `db:"id"`
 		State    billing.ChargeState `db:"state"`
+		Reason   billing.Reason      `db:"reason"`
 		Answered int                 `db:"answered"`
 		Counted  pq.StringArray      `db:"counted"`
 	}
 	if err := db.sqlx.SelectContext(ctx, &rows, read, stayed); err != nil {
-		return result, fmt.Errorf("read back %d charges: %w", len(stayed), err)
+		return result, fmt.Errorf("read back %d charges: %w", len(stayed), unavailable(err))
 	}
 	for _, row := range rows {
 		for _, s := range group {
 			if s.ChargeID != row.ID {
 				continue
 			}
-			if !contradicts(s, row.State, row.Counted) {
+			if !contradicts(s, row.State, row.Reason, row.Answered, row.Counted) {
 				result.Known++
 				continue
 			}
@@ -183,7 +186,7 @@ func (db *DB) readBack(ctx context.Context, group []billing.Settlement, stayed [
 			const alert = `INSERT INTO alerts (kind, charge_id, detail) VALUES ('contradiction', $1, $2)`
 			detail := fmt.Sprintf("attempt %d: %s (%s) does not fit state %s with %d answered", s.Attempt, s.Outcome, s.Reply.GatewayReference, row.State, row.Answered)
 			if _, err := db.sqlx.ExecContext(ctx, alert, row.ID, detail); err != nil {
-				return result, fmt.Errorf("store alert: %w", err)
+				return result, fmt.Errorf("store alert: %w", unavailable(err))
 			}
 			db.logger.Error("an answer contradicts what is known", "charge_id", row.ID, "attempt", s.Attempt, "outcome", s.Outcome, "state", row.State)
 		}
@@ -193,11 +196,11 @@ func (db *DB) readBack(ctx context.Context, group []billing.Settlement, stayed [
 
 // contradicts reports whether news that moved nothing is more than a copy of
 // what is known: counted holds «attempt outcome» of every definite answer.
-func contradicts(s billing.Settlement, state billing.ChargeState, counted []string) bool {
+func contradicts(s billing.Settlement, state billing.ChargeState, reason billing.Reason, answered int, counted []string) bool {
 	if s.Outcome == billing.OutcomeAuthorised {
-		return state != billing.ChargePaid || slices.ContainsFunc(counted, func(c string) bool {
-			return c == fmt.Sprintf("%d %s", s.Attempt, billing.OutcomeRefused)
-		})
+		// Paid by this very attempt, and by nothing else, is what it should be.
+		return state != billing.ChargePaid || s.Attempt != answered || reason == billing.ReasonPaidElsewhere ||
+			slices.Contains(counted, fmt.Sprintf("%d %s", s.Attempt, billing.OutcomeRefused))
 	}
 	if !s.Counted {
 		return false // an attempt that is settled since: nothing about money

@@ -97,6 +97,9 @@ func unfitAccount(message string) error {
 	return &billing.NotProcessedError{Scope: billing.ScopeAccount, Code: codeConfiguration, Message: message}
 }
 
+// Endpoint implements billing.Gateway: the base URL as it was configured.
+func (c *Client) Endpoint() string { return c.options.BaseURL }
+
 // WireVersion implements billing.Gateway.
 func (c *Client) WireVersion() int { return wireVersion }
 

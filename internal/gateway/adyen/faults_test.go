@@ -47,9 +47,9 @@ func TestCharge_statuses(t *testing.T) {
 		want    any // notProcessed or an error
 	}{
 		{"301 moved", 301, "", []string{"Location: /elsewhere"}, account},
-		{"302 found", 302, "", []string{"Location: /elsewhere"}, account},
-		{"302 to nowhere", 302, "", []string{"Location: :"}, account},
-		{"307 would keep the method", 307, "", []string{"Location: /elsewhere"}, account},
+		{"302 found", 302, "", []string{"Location: /elsewhere"}, billing.ErrUnknown},
+		{"302 to nowhere", 302, "", []string{"Location: :"}, billing.ErrUnknown},
+		{"307 would keep the method", 307, "", []string{"Location: /elsewhere"}, billing.ErrUnknown},
 		{"400 not understood", 400, fault("702", "validation"), nil, notProcessed{scope: billing.ScopeAccount, code: "702"}},
 		{"401 wrong API key", 401, fault("000", "security"), nil, notProcessed{scope: billing.ScopeAccount, code: "000"}},
 		{"401 without a body", 401, "", nil, account},

@@ -76,15 +76,15 @@ func unknownStatus(no *billing.NotProcessedError, bodyErr error) error {
 
 // isAccountFault reports whether a status says that every request of the
 // account would be turned away alike: by credentials, address or method, by a
-// redirect, which is never followed, or (400) because the shape of what this
+// permanent redirect of the address (301), or (400) because the shape of what this
 // program sends is not understood.
 func isAccountFault(status int) bool {
 	switch status {
-	case http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound,
+	case http.StatusMovedPermanently, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden, http.StatusNotFound,
 		http.StatusMethodNotAllowed, http.StatusNotAcceptable, http.StatusRequestEntityTooLarge, http.StatusNotImplemented:
 		return true
 	}
-	return status >= 300 && status < 400
+	return false
 }
 
 // isPermanent reports whether a 500 of this errorType was decided before the
