@@ -55,7 +55,7 @@ torture: deps ## kills, long properties and long fuzzing (an hour or two)
 	@$(MAKE) fuzz FUZZTIME=5m
 
 scale: ## a million rows: rates, memory and plans (half an hour)
-	@CONTAUTH_SCALE=1 go test -tags scale -count=1 -v -timeout 2h -run Scale $(PKG)
+	@go test -tags scale -count=1 -v -timeout 2h -run Scale $(PKG)
 
 # go fuzzes one target at a time, so the list is asked of the packages.
 fuzz: ## look for inputs that break a parser, FUZZTIME for each

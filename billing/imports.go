@@ -69,8 +69,8 @@ type ImportRequest struct {
 	File   string        // its name, for the audit
 	Hash   func() string // SHA-256 of the file; asked after its last row was read
 	DryRun bool          // do all, tell all, store nothing
-	// Bad is told every bad row: first those of the reader in order, then those
-	// that the database reveals, in order.
+	// Bad is told every fault, and so a row with two faults twice: first what the
+	// reader found, in order, then what the database reveals, in order.
 	Bad func(BadRow) error
 	// Changed is told every difference to what was stored, in the order of lines.
 	Changed func(ImportChange) error
@@ -89,7 +89,7 @@ type ImportChange struct {
 // An ImportResult counts what an import did, or with DryRun would do.
 type ImportResult struct {
 	Rows      int  `json:"rows"` // read, good and bad
-	Bad       int  `json:"bad"`  // faults found; nothing is stored unless it is 0
+	Bad       int  `json:"bad"`  // rows with a fault, however many each has; nothing is stored unless it is 0
 	New       int  `json:"new"`
 	Changed   int  `json:"changed"`
 	Unchanged int  `json:"unchanged"`

@@ -1,7 +1,6 @@
 package billing
 
 import (
-	"cmp"
 	"fmt"
 	"time"
 )
@@ -73,9 +72,6 @@ func (d LocalDate) UTC() time.Time { return time.Unix(d.midnight(), 0).UTC() }
 // Date returns the parts of d.
 func (d LocalDate) Date() (year int, month time.Month, day int) { return d.UTC().Date() }
 
-// Weekday returns the day of the week.
-func (d LocalDate) Weekday() time.Weekday { return d.UTC().Weekday() }
-
 // AddDays returns the date n days later, or earlier if n is negative.
 func (d LocalDate) AddDays(n int) LocalDate { return LocalDate{d.day + int64(n)} }
 
@@ -84,9 +80,6 @@ func (d LocalDate) DaysSince(earlier LocalDate) int { return int(d.day - earlier
 
 // IsZero reports whether d is no date.
 func (d LocalDate) IsZero() bool { return d == LocalDate{} }
-
-// Compare returns -1 if d is before o, +1 if it is after, and 0 on the same day.
-func (d LocalDate) Compare(o LocalDate) int { return cmp.Compare(d.day, o.day) }
 
 // Before reports whether d is before o.
 func (d LocalDate) Before(o LocalDate) bool { return d.day < o.day }

@@ -1,7 +1,6 @@
 package billing
 
 import (
-	"cmp"
 	"fmt"
 	"time"
 )
@@ -47,9 +46,6 @@ func (t LocalTime) Clock() (hour, minute, second int) {
 	s := int(t.second)
 	return s / 3600, s / 60 % 60, s % 60
 }
-
-// Compare returns -1 if t is earlier than o, +1 if it is later, else 0.
-func (t LocalTime) Compare(o LocalTime) int { return cmp.Compare(t.second, o.second) }
 
 // Equal reports whether t and o are the same time, as == does.
 func (t LocalTime) Equal(o LocalTime) bool { return t == o }
@@ -101,9 +97,6 @@ func LocalDateTimeOf(t time.Time) LocalDateTime {
 // UTC returns the instant at which a clock in UTC shows t: the form in which a
 // column "timestamp without time zone" takes it.
 func (t LocalDateTime) UTC() time.Time { return time.Unix(t.wall(), 0).UTC() }
-
-// Compare orders by date, then by time.
-func (t LocalDateTime) Compare(o LocalDateTime) int { return cmp.Compare(t.wall(), o.wall()) }
 
 // String returns 2027-01-31T09:00, with seconds if there are any, and nothing if
 // there is no date.

@@ -123,8 +123,8 @@ func (s *Settlement) settleError(c *ClaimedCharge, err error, replays []time.Dur
 	default:
 		s.becomeUnknown(c, replays, ReasonAnswerMissing)
 	}
-	// A replay is of an attempt that may have been sent before. «This copy was
-	// not processed» says nothing about the first one, so it stays unknown: only
+	// A replay is of an attempt that may have been sent before. "This copy was
+	// not processed" says nothing about the first one, so it stays unknown: only
 	// an answer that the gateway stored under the key settles it, and a refusal
 	// of our own (no HTTP status) is no answer at all.
 	counted := s.Counted && (refused == nil || refused.Status != 0)

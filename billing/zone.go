@@ -10,8 +10,8 @@ import (
 )
 
 // A Zone says which instant a local time is at a place. It is an entry of the
-// IANA time zone database; LoadZone makes it. The zero Zone is no zone and
-// answers nothing.
+// IANA time zone database; LoadZone makes it. The zero Zone is no zone: only
+// String, IsZero and Equal may be asked of it.
 type Zone struct {
 	*rules // shared by all Zones of a name, so that == compares names
 }

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"strconv"
 
 	"github.com/knadh/koanf/providers/confmap"
@@ -24,11 +23,6 @@ type Sources struct {
 	Lookup   func(name string) (string, bool)  // one variable of the environment
 	Environ  func() []string                   // all of them, as NAME=value: finds misspelt names
 	ReadFile func(path string) ([]byte, error) // also for secrets
-}
-
-// System returns the sources of a real process: its files and its environment.
-func System(file string, required bool) Sources {
-	return Sources{File: file, FileRequired: required, Lookup: os.LookupEnv, Environ: os.Environ, ReadFile: os.ReadFile}
 }
 
 // Load reads the file, then the environment, and validates the result. The

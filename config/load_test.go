@@ -2,9 +2,7 @@ package config_test
 
 import (
 	"errors"
-	"fmt"
 	"io/fs"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -273,21 +271,6 @@ func TestLoad_hugeFile(t *testing.T) {
 	w := world{file: strings.Repeat("#", 2<<20)}
 	if _, err := config.Load(w.sources()); err == nil || !strings.Contains(err.Error(), "2097152 bytes") {
 		t.Errorf("got error %v, want one that tells the size", err)
-	}
-}
-
-func TestSystem(t *testing.T) {
-	t.Setenv("CONTAUTH_TIMING_LEASE", "77s")
-	path := t.TempDir() + "/c.yaml"
-	if err := os.WriteFile(path, []byte("timing: {claim_ahead: 4s}"), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	c, err := config.Load(config.System(path, true))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got, want := fmt.Sprint(c.Timing.Lease, c.Timing.ClaimAhead), "1m17s 4s"; got != want {
-		t.Errorf("lease and claim_ahead = %s, want %s", got, want)
 	}
 }
 

@@ -82,10 +82,6 @@ var rules = []rule{
 		ours: []string{"billing", "tokens", "internal/gateway", "internal/secret"}, others: []string{hclog},
 	},
 	{
-		pkg: "internal/gateway/mastercard", why: "one gateway's dialect, behind billing's ports",
-		ours: []string{"billing", "tokens", "internal/gateway", "internal/secret"}, others: []string{hclog},
-	},
-	{
 		pkg: "internal/gateway/sandbox", why: "the other side of the wire: it must not share a client's idea of the dialect; yaml for its scripts",
 		ours: []string{"billing", "tokens", "internal/gateway", "internal/secret"}, others: []string{hclog, yml},
 	},
@@ -96,18 +92,6 @@ var rules = []rule{
 	{
 		pkg: "internal/bench", why: "measures what it is handed; the naive loop it compares with speaks SQL itself",
 		ours: []string{"billing", "tokens", "scheduler"}, others: []string{hclog, sqlx, pq, "golang.org/x/sys"},
-	},
-	{
-		pkg: "internal/httpserver", why: "timeouts, middleware and a graceful stop, for whoever serves",
-		others: []string{hclog},
-	},
-	{
-		pkg: "internal/api", why: "JSON for programs: the services of the domain, nothing of its own",
-		ours: []string{"billing", "tokens", "scheduler", "internal/httpserver"}, others: []string{"github.com/danielgtaylor/huma/v2", hclog}, never: []string{"database"},
-	},
-	{
-		pkg: "internal/console", why: "pages for people: the same services as the API",
-		ours: []string{"billing", "tokens", "scheduler", "internal/httpserver"}, others: []string{"github.com/danielgtaylor/huma/v2", hclog}, never: []string{"database"},
 	},
 	{
 		pkg: "internal/arch", why: "these tests",
@@ -132,5 +116,5 @@ var testRule = rule{
 
 // adapters connect the domain to one thing outside each. None may know another.
 var adapters = []string{
-	"internal/postgres", "internal/gateway/adyen", "internal/gateway/mastercard", "internal/gateway/sandbox", "internal/api", "internal/console",
+	"internal/postgres", "internal/gateway/adyen", "internal/gateway/sandbox",
 }

@@ -17,14 +17,14 @@ const (
 	KindPlan    Kind = "plan"    // due cycles become charges
 )
 
-// A Book's size, by name.
+// A BookName says which of the measured databases a series works on.
 type BookName string
 
 const (
 	BookMain    BookName = "main"    // as many due charges as most measurements want
 	BookNaive   BookName = "naive"   // the same for the naive loop, so that neither disturbs the other
-	BookSmall   BookName = "small"   // 80,000 due
-	BookBacklog BookName = "backlog" // 1,000,000 due, all of them in one manifest
+	BookSmall   BookName = "small"   // a small part of the backlog: 80,000 due of the usual 1,000,000
+	BookBacklog BookName = "backlog" // as many due as --backlog says, all of them in one manifest
 	BookCycles  BookName = "cycles"  // subscriptions with a cycle that is due
 )
 

@@ -80,13 +80,6 @@ type Server struct {
 	shared *fileLock // nil once stopped
 }
 
-// DirOf returns the directory in a database URL of the form embedded://DIR, and
-// whether the URL has that form.
-func DirOf(url string) (dir string, ok bool) {
-	dir, ok = strings.CutPrefix(url, "embedded://")
-	return dir, ok && dir != ""
-}
-
 // Start joins the server of dir. It makes the directory and the cluster if need
 // be, and starts the server unless it runs. When it returns, the server answers.
 // The caller must Stop it.

@@ -312,28 +312,6 @@ func TestStart_BadSettingIsToldInOneLine(t *testing.T) {
 	wantOneLine(t, err, "shared_buffers", "postgres.log")
 }
 
-func TestDirOf(t *testing.T) {
-	t.Parallel()
-	tests := []struct {
-		name, url, want string
-		ok              bool
-	}{
-		{"relative", "embedded://./data", "./data", true},
-		{"absolute", "embedded:///var/lib/contauth", "/var/lib/contauth", true},
-		{"another server", "postgres://db.example/contauth", "postgres://db.example/contauth", false},
-		{"no directory", "embedded://", "", false},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			t.Parallel()
-			got, ok := embeddedpg.DirOf(tt.url)
-			if ok != tt.ok || ok && got != tt.want {
-				t.Errorf("DirOf(%q) = %q, %t, want %q, %t", tt.url, got, ok, tt.want, tt.ok)
-			}
-		})
-	}
-}
-
 // wantOneLine checks an error that a person will read.
 func wantOneLine(t *testing.T, err error, parts ...string) {
 	t.Helper()

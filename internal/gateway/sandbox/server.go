@@ -141,11 +141,8 @@ func (s *Server) countResend(otherBody bool) {
 	}
 }
 
-// Handler returns the gateway and its controls as one handler. The point
-// "connected" and the tidy end of held requests need Serve.
-func (s *Server) Handler() http.Handler { return s }
-
-// ServeHTTP implements http.Handler. Payments go past the router: a look at
+// ServeHTTP implements http.Handler; the point "connected" and the tidy end of
+// held requests need Serve. Payments go past the router: a look at
 // the path costs less than a match.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPost {
