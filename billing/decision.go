@@ -1,10 +1,8 @@
 package billing
 
 import (
-	"context"
 	"fmt"
 	"strings"
-	"time"
 )
 
 // A Decision is a person's, or a program's on a person's behalf: who decided,
@@ -50,60 +48,4 @@ type Stop struct {
 	// tells that the request left.
 	Attempt int
 	Seen    int64
-}
-
-// A StopReader looks again at charges that somebody wants stopped.
-type StopReader interface {
-	// ReadStops returns stops with their present states, and with the answers
-	// that are known by now.
-	ReadStops(ctx context.Context, stops []Stop) ([]Stop, error)
-}
-
-const (
-	// StopWait is how long a process that lives may take to give back what it
-	// has claimed but not sent: it looks once a second.
-	StopWait = 2500 * time.Millisecond
-	stopPoll = 100 * time.Millisecond
-)
-
-// AwaitStops waits, no longer than StopWait, until every stop has its answer. A
-// charge that is still claimed then counts as already at the gateway: only its
-// process could tell, and that waits for an answer, or died.
-func AwaitStops(ctx context.Context, reader StopReader, stops []Stop) ([]Stop, error) {
-	deadline := time.NewTimer(StopWait)
-	defer deadline.Stop()
-	ticker := time.NewTicker(stopPoll)
-	defer ticker.Stop()
-	for !allAnswered(stops) {
-		select {
-		case <-ctx.Done():
-			return stops, ctx.Err()
-		case <-deadline.C:
-			return assumeSent(stops), nil
-		case <-ticker.C:
-		}
-		var err error
-		if stops, err = reader.ReadStops(ctx, stops); err != nil {
-			return stops, err
-		}
-	}
-	return stops, nil
-}
-
-func allAnswered(stops []Stop) bool {
-	for _, s := range stops {
-		if s.Answer == "" {
-			return false
-		}
-	}
-	return true
-}
-
-func assumeSent(stops []Stop) []Stop {
-	for i := range stops {
-		if stops[i].Answer == "" {
-			stops[i].Answer = StopTooLate
-		}
-	}
-	return stops
 }

@@ -85,8 +85,8 @@ type MerchantAccount struct {
 	Environment string
 	// BaseURL is the gateway's address with the version of its API and
 	// without a slash at the end. Required; https when live. The gateway's data
-	// centres share no idempotency keys, so an account must not move between
-	// them while an outcome is unknown.
+	// centres share no idempotency keys, so a change is refused while an attempt
+	// of the account is open.
 	BaseURL string
 	// ReturnURL is sent because Adyen's schema wants one; nobody is ever sent
 	// there, since the shopper is absent. Required; at most 1024 bytes.

@@ -8,6 +8,7 @@ import (
 
 	"github.com/contauth/contauth/billing"
 	"github.com/contauth/contauth/internal/postgres"
+	"github.com/contauth/contauth/scheduler"
 )
 
 // decideCharge is one of the database's decisions about a charge.
@@ -67,7 +68,7 @@ func newDecisionCommand(e *env, decide decideCharge, cmd *cobra.Command) *cobra.
 			if err != nil {
 				return err
 			}
-			stops, err := billing.AwaitStops(ctx, s.db, []billing.Stop{stop})
+			stops, err := scheduler.AwaitStops(ctx, s.db, []billing.Stop{stop})
 			if err != nil {
 				return err
 			}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/contauth/contauth/billing"
 	"github.com/contauth/contauth/internal/postgres"
+	"github.com/contauth/contauth/scheduler"
 )
 
 // scopeFlags say what the kill switch is about: exactly one of them.
@@ -122,7 +123,7 @@ func (e *env) pauseSending(ctx context.Context, s *session, scope postgres.StopS
 	case err != nil:
 		return err
 	}
-	if stops, err = billing.AwaitStops(ctx, s.db, stops); err != nil {
+	if stops, err = scheduler.AwaitStops(ctx, s.db, stops); err != nil {
 		return err
 	}
 	result := pauseJSON{Scope: scope.Scope, Name: orNull(scope.Name), Answer: billing.StopDone}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/contauth/contauth/billing"
 	"github.com/contauth/contauth/internal/postgres"
+	"github.com/contauth/contauth/scheduler"
 )
 
 func newSubscriptionsCommand(e *env) *cobra.Command {
@@ -152,7 +153,7 @@ func newSubscriptionDecisionCommand(e *env, decide decideSubscription, cmd *cobr
 			if err != nil {
 				return err
 			}
-			if change.Charges, err = billing.AwaitStops(ctx, s.db, change.Charges); err != nil {
+			if change.Charges, err = scheduler.AwaitStops(ctx, s.db, change.Charges); err != nil {
 				return err
 			}
 			return e.printSubscriptionChange(change)

@@ -67,7 +67,7 @@ type ruling struct {
 
 // HoldCharge keeps a due charge back until somebody releases it. One that a
 // process has claimed is held if it can still be given back; ask
-// billing.AwaitStops. It returns billing.ErrConflict for any other charge.
+// scheduler.AwaitStops. It returns billing.ErrConflict for any other charge.
 func (db *DB) HoldCharge(ctx context.Context, id billing.ChargeID, by billing.Decision) (billing.Stop, error) {
 	r := ruling{by, "hold", billing.ReasonHeldByPerson}
 	return db.decide(ctx, r, func(tx *sqlx.Tx) (billing.Stop, error) {
@@ -87,7 +87,7 @@ func (db *DB) HoldCharge(ctx context.Context, id billing.ChargeID, by billing.De
 
 // CancelCharge ends a charge that is due or held: the money is no longer owed.
 // One that may be at the gateway is cancelled if it turns out that it was not
-// charged, and is not sent again; ask billing.AwaitStops. It returns
+// charged, and is not sent again; ask scheduler.AwaitStops. It returns
 // billing.ErrConflict for a charge that is finished.
 func (db *DB) CancelCharge(ctx context.Context, id billing.ChargeID, by billing.Decision) (billing.Stop, error) {
 	r := ruling{by, "cancel", billing.ReasonCancelledByPerson}
@@ -312,7 +312,7 @@ func expectOne(result sql.Result, err error) error {
 	return err
 }
 
-// ReadStops implements billing.StopReader. A charge that left the claim without
+// ReadStops implements scheduler.StopReader. A charge that left the claim without
 // news of its attempt was given back unsent; with news, it had been sent.
 func (db *DB) ReadStops(ctx context.Context, stops []billing.Stop) ([]billing.Stop, error) {
 	n := len(stops)

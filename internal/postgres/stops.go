@@ -67,7 +67,7 @@ const inScope = `($1 = 'all' OR $1 = 'merchant_account' AND a.id = $2 OR $1 = 'g
 
 // PauseSending turns the kill switch on for a scope. From then on nothing of the
 // scope is claimed; the charges that are claimed now are returned, and those
-// among them that are unsent are given back: ask billing.AwaitStops. It returns
+// among them that are unsent are given back: ask scheduler.AwaitStops. It returns
 // billing.ErrNotFound if no merchant account is in the scope, and
 // billing.ErrConflict if the switch is on already.
 func (db *DB) PauseSending(ctx context.Context, scope StopScope, by billing.Decision) ([]billing.Stop, error) {

@@ -136,7 +136,7 @@ type SubscriptionChange struct {
 	Reference       string
 	MerchantAccount string
 	State           billing.SubscriptionState
-	// Charges are those that the decision touched. Ask billing.AwaitStops about
+	// Charges are those that the decision touched. Ask scheduler.AwaitStops about
 	// those without an answer.
 	Charges []billing.Stop
 	// Waived counts the cycles that fell due while it was paused and became

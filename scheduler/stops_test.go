@@ -1,4 +1,4 @@
-package billing_test
+package scheduler_test
 
 import (
 	"context"
@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/contauth/contauth/billing"
+	"github.com/contauth/contauth/scheduler"
 )
 
 // fakeStopReader gives its answers one look after the other, and repeats the
@@ -44,13 +45,13 @@ func TestAwaitStops(t *testing.T) {
 		{"given back after a second", waiting, [][]billing.Stop{
 			waiting, waiting, waiting, waiting, waiting, waiting, waiting, waiting, waiting, stop(billing.ChargeHeld, billing.StopBeforeSending),
 		}, stop(billing.ChargeHeld, billing.StopBeforeSending), time.Second},
-		{"never heard of again", waiting, [][]billing.Stop{waiting}, stop(billing.ChargeClaimed, billing.StopTooLate), billing.StopWait},
+		{"never heard of again", waiting, [][]billing.Stop{waiting}, stop(billing.ChargeClaimed, billing.StopTooLate), scheduler.StopWait},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				began := time.Now()
-				got, err := billing.AwaitStops(t.Context(), &fakeStopReader{looks: tt.looks}, append([]billing.Stop(nil), tt.asked...))
+				got, err := scheduler.AwaitStops(t.Context(), &fakeStopReader{looks: tt.looks}, append([]billing.Stop(nil), tt.asked...))
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -70,11 +71,11 @@ func TestAwaitStops_endsWithItsContextAndWithErrors(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), time.Second/2)
 		defer cancel()
-		if _, err := billing.AwaitStops(ctx, &fakeStopReader{looks: [][]billing.Stop{waiting}}, waiting); !errors.Is(err, context.DeadlineExceeded) {
+		if _, err := scheduler.AwaitStops(ctx, &fakeStopReader{looks: [][]billing.Stop{waiting}}, waiting); !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("error %v, want the context's", err)
 		}
 		broken := errors.New("database gone")
-		if _, err := billing.AwaitStops(t.Context(), &fakeStopReader{looks: [][]billing.Stop{waiting}, err: broken}, waiting); !errors.Is(err, broken) {
+		if _, err := scheduler.AwaitStops(t.Context(), &fakeStopReader{looks: [][]billing.Stop{waiting}, err: broken}, waiting); !errors.Is(err, broken) {
 			t.Errorf("error %v, want the reader's", err)
 		}
 	})
