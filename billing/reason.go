@@ -36,7 +36,6 @@ const (
 	ReasonEndpointChanged    Reason = "endpoint_changed"
 	ReasonGatewayUnavailable Reason = "gateway_unavailable"
 	ReasonRunAborted         Reason = "run_aborted"
-	ReasonOverCap            Reason = "over_cap"
 	ReasonNothingDue         Reason = "nothing_due"
 	ReasonCalendarInvalid    Reason = "calendar_invalid"
 
@@ -50,7 +49,7 @@ const (
 	ReasonBeforeImport          Reason = "before_import"
 )
 
-// reasonSentences completes «not charged: …» or «moved: …» in plain words.
+// reasonSentences completes "not charged: …" or "moved: …" in plain words.
 var reasonSentences = map[Reason]string{
 	ReasonRefusedSoft:      "the issuer said no for now; another attempt follows",
 	ReasonRefusedHard:      "the issuer said no for good",
@@ -79,7 +78,6 @@ var reasonSentences = map[Reason]string{
 	ReasonEndpointChanged:    "another process was configured with another base_url for this account; stop one of them",
 	ReasonGatewayUnavailable: "the gateway could not be reached or asked us to stay away",
 	ReasonRunAborted:         "a person ended the run",
-	ReasonOverCap:            "a cap of the run was reached",
 	ReasonCalendarInvalid:    "its dates cannot be computed, such as for a time zone that this machine does not know",
 	ReasonNothingDue:         "the amount is zero: nothing to charge",
 

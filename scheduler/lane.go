@@ -235,7 +235,7 @@ func (l *lane) hasRoom(low int) bool {
 
 // How much bad news in a row ends an account's part of a run.
 const (
-	maxRejections = 5 // «not processed» for the charge or its token: more is the account's fault
+	maxRejections = 5 // "not processed" for the charge or its token: more is the account's fault
 	maxSilences   = 5 // no readable answer: then it is the gateway, and we step back
 	maxBackOffs   = 5
 )

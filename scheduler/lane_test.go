@@ -70,8 +70,8 @@ func TestLane_Brakes(t *testing.T) {
 		{"one refusal of the account stops it", []step{{good, brakeNone}, {denied, brakeStop}}},
 		{"a burst of rejections stops the account", append(repeat(step{reject, brakeNone}, 4), step{reject, brakeStop})},
 		{"an answer in between breaks the burst", append(append(repeat(step{reject, brakeNone}, 4), step{good, brakeNone}), repeat(step{reject, brakeNone}, 4)...)},
-		{"«later» steps back at once", []step{{good, brakeNone}, {later, brakeBackOff}}},
-		{"a second «later» of the same moment changes nothing", []step{{later, brakeBackOff}, {later, brakeNone}, {later, brakeNone}}},
+		{`"later" steps back at once`, []step{{good, brakeNone}, {later, brakeBackOff}}},
+		{`a second "later" of the same moment changes nothing`, []step{{later, brakeBackOff}, {later, brakeNone}, {later, brakeNone}}},
 		{"silence steps back after five", append(repeat(step{silence, brakeNone}, 4), step{silence, brakeBackOff})},
 	}
 	for _, tt := range tests {

@@ -56,7 +56,7 @@ func (a AsOf) Until(now time.Time) time.Time {
 	}
 }
 
-// BusinessDay is the day that «one charge a token and business day» counts.
+// BusinessDay is the day that "one charge a token and business day" counts.
 func (a AsOf) BusinessDay(now time.Time) billing.LocalDate {
 	if !a.Date.IsZero() {
 		return a.Date

@@ -66,7 +66,7 @@ func readAll(t testing.TB, file string, o importer.Options) (rows []billing.Impo
 }
 
 func TestSubscriptions_badRows(t *testing.T) {
-	const utf8Hint = "is not UTF-8; save the file as UTF-8 (in Excel: «CSV UTF-8»)"
+	const utf8Hint = "is not UTF-8; save the file as UTF-8 (in Excel: \"CSV UTF-8\")"
 	const card = "looks like a card number, which contauth must not keep; want the gateway's token and opaque references (--allow-digits COLUMN if it is none)"
 	const minor = "want a whole number of minor units, such as 1250 for 12.50 EUR"
 	tests := []struct{ name, change, want string }{
@@ -117,7 +117,7 @@ func TestSubscriptions_headers(t *testing.T) {
 	tests := []struct{ name, file, want string }{
 		{"empty file", "", "line 1: the file is empty; " + want},
 		{"semicolons", strings.ReplaceAll(header, ",", ";"), "line 1: the cells are not separated by commas; " + want},
-		{"UTF-16", "\xff\xfer\x00e\x00", "line 1: the file is UTF-16; save it as UTF-8 (in Excel: «CSV UTF-8»)"},
+		{"UTF-16", "\xff\xfer\x00e\x00", "line 1: the file is UTF-16; save it as UTF-8 (in Excel: \"CSV UTF-8\")"},
 		{"unknown column", "price," + header, "line 1, column price: unknown column; " + want},
 		{"missing column", strings.Replace(header, "timezone,", "", 1), "line 1, column timezone: the column is missing; " + want},
 		{"column twice", "reference," + header, "line 1, column reference: the column is there twice"},

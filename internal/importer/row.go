@@ -47,7 +47,7 @@ func (r *row) begin(record *record) []billing.BadRow {
 	for i, cell := range record.cells {
 		switch {
 		case !utf8.ValidString(cell):
-			r.blame(r.table.name(i), "", "is not UTF-8; save the file as UTF-8 (in Excel: «CSV UTF-8»)")
+			r.blame(r.table.name(i), "", "is not UTF-8; save the file as UTF-8 (in Excel: \"CSV UTF-8\")")
 		case hasCardNumber(cell) && !(i < len(r.table.digits) && r.table.digits[i]):
 			r.blame(r.table.name(i), "", "looks like a card number, which contauth must not keep; want the gateway's token and opaque references (--allow-digits COLUMN if it is none)")
 		case hasSecurityCode(cell):
@@ -301,7 +301,7 @@ func (r *row) calendar(c *billing.Calendar) (today billing.LocalDate) {
 	return zone.date
 }
 
-// earliest keeps out the dates that stand for «none» in other systems.
+// earliest keeps out the dates that stand for "none" in other systems.
 var earliest, _ = billing.NewLocalDate(1970, time.January, 1)
 
 func (r *row) zone(name string) (business, error) {

@@ -79,7 +79,7 @@ func newTable(columns []column, header *record, allowDigits []string) (*table, e
 	}
 	switch first := header.cells[0]; {
 	case strings.HasPrefix(first, "\xff\xfe") || strings.HasPrefix(first, "\xfe\xff"):
-		return nil, bad("", "the file is UTF-16; save it as UTF-8 (in Excel: «CSV UTF-8»)")
+		return nil, bad("", "the file is UTF-16; save it as UTF-8 (in Excel: \"CSV UTF-8\")")
 	case header.fault != "":
 		return nil, bad("", "the header %s", header.fault)
 	case header.count == 1 && strings.ContainsAny(first, ";\t"):
@@ -96,7 +96,7 @@ func newTable(columns []column, header *record, allowDigits []string) (*table, e
 		case isSecurityCodeColumn(name):
 			return nil, bad("", "the file has a column of security codes, which nobody may keep; remove it")
 		case !utf8.ValidString(name):
-			return nil, bad("", "the header is not UTF-8; save the file as UTF-8 (in Excel: «CSV UTF-8»)")
+			return nil, bad("", "the header is not UTF-8; save the file as UTF-8 (in Excel: \"CSV UTF-8\")")
 		case i < 0:
 			return nil, bad(name, "unknown column; %s", want)
 		case t.at[i] >= 0:

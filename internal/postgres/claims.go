@@ -16,7 +16,7 @@ import (
 // (charge protocol, steps 3 and 4). It locks the account's row first. That one
 // lock serialises the claims of an account, and with them everything that all
 // processes must keep together: the rate, the requests in flight, the back-off,
-// and «one open charge a token», since a token belongs to one account.
+// and "one open charge a token", since a token belongs to one account.
 
 // claimedRow is what a claim or a replay returns for each charge.
 type claimedRow struct {
@@ -401,7 +401,7 @@ func (db *DB) LeftOver(ctx context.Context, id scheduler.RunID, merchantAccount 
 }
 
 // GiveBack returns claimed charges of which no byte was sent. The lease number
-// guards it: only the process that holds the lease may say «not sent».
+// guards it: only the process that holds the lease may say "not sent".
 // A person's wish to stop a charge is carried out on the way.
 func (db *DB) GiveBack(ctx context.Context, given []billing.ClaimedCharge, settled []scheduler.ClaimID) error {
 	ids, leases := make([]int64, len(given)), make([]int32, len(given))

@@ -204,7 +204,7 @@ func epochDay(d billing.LocalDate) int64 {
 	return d.UTC().Unix() / secondsPerDay // exact, also before 1970: midnights are multiples of a day
 }
 
-// noInstant stands for «no next cycle» where an instant travels as a number.
+// noInstant stands for "no next cycle" where an instant travels as a number.
 const noInstant = math.MinInt64
 
 // storeNextCycles moves subscriptions on to their next cycle. An active one

@@ -1,5 +1,6 @@
 // Package postgres keeps runs, charges and all that is known about them in
-// PostgreSQL. It is the only package that knows sqlx and lib/pq.
+// PostgreSQL. Outside tests and the benchmark it is the only package that
+// speaks SQL and knows sqlx and lib/pq.
 //
 // Exported methods are whole use cases, each one transaction. None is open
 // while a gateway is called.
@@ -105,7 +106,7 @@ func (db *DB) RegisterProcess(ctx context.Context, version string) (scheduler.Pr
 	return id, nil
 }
 
-// notFound turns «no rows» into billing.ErrNotFound.
+// notFound turns "no rows" into billing.ErrNotFound.
 func notFound(err error) error {
 	if errors.Is(err, sql.ErrNoRows) {
 		return billing.ErrNotFound

@@ -134,8 +134,10 @@ func (db *DB) PauseRun(ctx context.Context, id scheduler.RunID, actor, reason st
 	})
 }
 
-// ApproveRun approves the manifest of a run that awaits it. hash must be the
-// manifest's, so that a person approves what they saw.
+// ApproveRun approves the manifest of a run that awaits it. It returns
+// billing.ErrConflict if hash is not the manifest's, so that a person approves
+// what they saw. An empty hash approves the manifest that is there: only for a
+// caller that has just shown it.
 func (db *DB) ApproveRun(ctx context.Context, id scheduler.RunID, hash, actor string) error {
 	return db.inTx(ctx, "approve run", func(tx *sqlx.Tx) error {
 		run, err := lockRun(ctx, tx, id)

@@ -17,9 +17,9 @@ import (
 //
 // Every answer becomes an observation. A charge moves only where the attempt
 // number matches and the move is legal for that outcome:
-//   - news about money (an answer that used up its number, or «accepted, result
-//     later») counts whoever holds the lease now;
-//   - everything else («not sent», «not processed», «unknown») counts only from
+//   - news about money (an answer that used up its number, or "accepted, result
+//     later") counts whoever holds the lease now;
+//   - everything else ("not sent", "not processed", "unknown") counts only from
 //     the process that holds the lease: another copy may be on its way.
 //
 // The rows are locked in the order of their ids, so that two flushers or two
@@ -195,7 +195,7 @@ func (db *DB) readBack(ctx context.Context, group []billing.Settlement, stayed [
 }
 
 // contradicts reports whether news that moved nothing is more than a copy of
-// what is known: counted holds «attempt outcome» of every definite answer.
+// what is known: counted holds "attempt outcome" of every definite answer.
 func contradicts(s billing.Settlement, state billing.ChargeState, reason billing.Reason, answered int, counted []string) bool {
 	if s.Outcome == billing.OutcomeAuthorised {
 		// Paid by this very attempt, and by nothing else, is what it should be.
