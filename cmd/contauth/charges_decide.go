@@ -97,7 +97,7 @@ func (e *env) printStop(s billing.Stop) error {
 	return err
 }
 
-// stopSentence completes «Charge 12 is held …».
+// stopSentence completes "Charge 12 is held …".
 func stopSentence(s billing.Stop) string {
 	switch s.Answer {
 	case billing.StopBeforeSending:

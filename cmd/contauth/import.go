@@ -41,7 +41,7 @@ the exit code is 1. Importing a file again changes nothing; a changed file
 changes what is stored, and each difference is told. With --dry-run all is
 checked and told, and nothing is stored.
 
-The file is UTF-8 with commas, as Excel writes it as «CSV UTF-8». The order of
+The file is UTF-8 with commas, as Excel saves it as "CSV UTF-8". The order of
 the columns does not matter; payment_method may be left out.
 
 With --json the answer is one object a line: {"kind": "bad_row", …} for each

@@ -289,12 +289,13 @@ func (j *importJob) tellChanges(ctx context.Context) error {
 
 // auditChanges writes one row for each subscription or charge with a difference.
 func (j *importJob) auditChanges(ctx context.Context, kind string) error {
-	const query = `
+	table := map[string]string{"subscription": "subscriptions", "charge": "charges"}[kind]
+	query := `
 		INSERT INTO audit (at, actor, action, merchant_account, object_kind, object, reason, before, after)
-		SELECT clock_timestamp(), $1, 'import_' || $2 || '_change', d.merchant_account, $2, d.reference, '',
+		SELECT clock_timestamp(), $1, 'import_' || $2 || '_change', d.merchant_account, $2, x.id::text, '',
 		       jsonb_object_agg(d.field, d.before), jsonb_object_agg(d.field, d.after)
-		  FROM differences d
-		 GROUP BY d.merchant_account, d.reference
+		  FROM differences d JOIN ` + table + ` x ON x.merchant_account = d.merchant_account AND x.reference = d.reference
+		 GROUP BY d.merchant_account, x.id
 		 ORDER BY min(d.line)`
 	if _, err := j.tx.ExecContext(ctx, query, j.req.Actor, kind); err != nil {
 		return fmt.Errorf("write audit: %w", err)

@@ -284,7 +284,7 @@ func TestImportSubscriptions_changes(t *testing.T) {
 	})
 	b.want("moved subscription", b.table(`SELECT timezone || ' ' || (next_charge_at AT TIME ZONE 'UTC') FROM subscriptions WHERE reference = 'A4'`),
 		[]string{"Asia/Tokyo 2027-01-31 00:00:00"})
-	b.want("audit", b.table(`SELECT object || ' ' || before || ' ' || after FROM audit WHERE action = 'import_subscription_change' AND object = 'A2'`),
+	b.want("audit", b.table(`SELECT s.reference || ' ' || a.before || ' ' || a.after FROM audit a JOIN subscriptions s ON s.id::text = a.object WHERE a.action = 'import_subscription_change' AND s.reference = 'A2'`),
 		[]string{`A2 {"amount_minor": "1250"} {"amount_minor": "1490"}`})
 }
 
