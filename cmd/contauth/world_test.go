@@ -39,7 +39,7 @@ type world struct {
 
 // patience bounds every wait of these tests. It only matters when something is
 // broken: nothing waits for time to pass.
-const patience = 90 * time.Second
+const patience = 4 * time.Minute
 
 // worldOptions change the configuration of a world.
 type worldOptions struct {
