@@ -12,7 +12,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 
 # auto: the race detector if there is a C compiler; required: fail without one.
 RACE         ?= auto
-TEST_TIMEOUT ?= 10m
+TEST_TIMEOUT ?= 20m
 FUZZTIME     ?= 30s
 PKG          ?= ./...
 RUN          ?= .
