@@ -23,7 +23,8 @@ import (
 //     the process that holds the lease: another copy may be on its way.
 //
 // The rows are locked in the order of their ids, so that two flushers or two
-// processes cannot lock each other out. It returns the charges that did not move.
+// processes cannot lock each other out, and come as an array, so that the
+// planner never reads the whole table of charges for them. It returns the charges that did not move.
 const settleQuery = `
 	WITH r AS MATERIALIZED (
 	         SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::boolean[], $5::text[], $6::text[], $7::text[], $8::text[],
@@ -36,7 +37,6 @@ const settleQuery = `
 	                                     result_code, refusal_code, refusal_reason, raw_code, advice_code, request_hash, detail)
 	           SELECT charge_id, clock_timestamp(), run_id, attempt, counted, source, outcome, reason, class, gateway_reference,
 	                  result_code, refusal_code, refusal_reason, raw_code, advice_code, request_hash, detail FROM r),
-	     l AS MATERIALIZED (SELECT id FROM charges WHERE id = ANY ($1) ORDER BY id FOR UPDATE),
 	     u AS (UPDATE charges c
 	              SET state = CASE WHEN c.stop_request = 'cancel' AND r.state IN ('due', 'held') THEN 'cancelled'
 	                               WHEN c.stop_request = 'hold' AND r.state = 'due' THEN 'held'
@@ -56,8 +56,9 @@ const settleQuery = `
 	                  stop_actor = CASE WHEN r.state IN ('pending', 'unknown') THEN c.stop_actor END,
 	                  lease_owner = NULL, lease_until = NULL
 	             FROM (SELECT DISTINCT ON (charge_id, attempt) * FROM r
-	                    ORDER BY charge_id, attempt, outcome = 'authorised' DESC, counted DESC) r, l
-	            WHERE c.id = r.charge_id AND l.id = c.id AND c.answered + 1 = r.attempt
+	                    ORDER BY charge_id, attempt, outcome = 'authorised' DESC, counted DESC) r
+	            WHERE c.id = ANY (ARRAY(SELECT k.id FROM charges k WHERE k.id = ANY ($1) ORDER BY k.id FOR UPDATE))
+	              AND c.id = r.charge_id AND c.answered + 1 = r.attempt
 	              AND CASE WHEN r.outcome = 'authorised' THEN c.state IN ('claimed', 'unknown', 'pending', 'due', 'held')
 	                       WHEN r.counted THEN c.state IN ('claimed', 'unknown', 'pending')
 	                       WHEN r.outcome = 'pending' THEN c.state IN ('claimed', 'unknown', 'pending')
