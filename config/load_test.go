@@ -173,7 +173,7 @@ func TestDefault(t *testing.T) {
 		Database: config.Database{URL: secret.New("embedded://./data")},
 		Timing: config.Timing{
 			Lease: 90 * time.Second, GatewayTimeout: 60 * time.Second, ClaimAhead: 2 * time.Second,
-			Replays: []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute}, Flush: 10 * time.Millisecond,
+			Replays: []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute}, Flush: 20 * time.Millisecond,
 		},
 	}
 	if diff := cmp.Diff(want, config.Default(), revealing); diff != "" {

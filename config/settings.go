@@ -35,7 +35,7 @@ var settings = []setting[Config]{
 		c.Timing.Replays, err = parseDurations(text)
 		return err
 	}},
-	{key: "timing.flush", fallback: "10ms", set: duration(func(c *Config) *time.Duration { return &c.Timing.Flush })},
+	{key: "timing.flush", fallback: "20ms", set: duration(func(c *Config) *time.Duration { return &c.Timing.Flush })},
 }
 
 // accountSettings are those of each item of merchant_accounts.

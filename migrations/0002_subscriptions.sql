@@ -1,6 +1,11 @@
 -- What is agreed: tokens and the subscriptions that use them.
 
 -- +goose Up
+-- A domain is checked when the column is written, a constraint of the table with
+-- every change of the row.
+CREATE DOMAIN currency_code AS text CONSTRAINT currency_has_three_letters CHECK (length(VALUE) = 3 AND VALUE ~ '^[A-Z]+$');
+COMMENT ON DOMAIN currency_code IS 'ISO 4217 alphabetic code.';
+
 -- A pattern that counts, such as [A-Z]{3}, costs several times one that does not:
 -- lengths have a test of their own here.
 CREATE TABLE tokens (
@@ -36,7 +41,7 @@ CREATE TABLE subscriptions (
     interval_count   integer     NOT NULL,
     ends_on          date,
     interval_unit    text        NOT NULL,
-    currency         text        NOT NULL,
+    currency         currency_code NOT NULL,
     state            text        NOT NULL DEFAULT 'active',
     reason           text        NOT NULL DEFAULT '',
     decided_by       text        NOT NULL,
@@ -47,7 +52,6 @@ CREATE TABLE subscriptions (
     CONSTRAINT subscriptions_are_stored_once UNIQUE (merchant_account, reference),
     CONSTRAINT subscription_reference_is_plain CHECK (length(reference) <= 36 AND reference ~ '^[A-Za-z0-9._/-]+$'),
     CONSTRAINT subscription_amount_is_not_negative CHECK (amount_minor >= 0),
-    CONSTRAINT subscription_currency_has_three_letters CHECK (length(currency) = 3 AND currency ~ '^[A-Z]+$'),
     CONSTRAINT subscription_interval_unit_is_known CHECK (interval_unit IN ('day', 'week', 'month', 'year')),
     CONSTRAINT subscription_interval_count_is_positive CHECK (interval_count BETWEEN 1 AND 3660),
     CONSTRAINT subscription_first_cycle_is_positive CHECK (first_cycle >= 1),
@@ -136,3 +140,4 @@ DROP TABLE tokens;
 DROP FUNCTION check_moved_subscription();
 DROP FUNCTION check_new_subscriptions();
 DROP FUNCTION check_new_tokens();
+DROP DOMAIN currency_code;

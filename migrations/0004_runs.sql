@@ -53,7 +53,7 @@ CREATE TABLE run_exclusions (
     run_id       bigint      NOT NULL REFERENCES runs (id),
     charge_id    bigint      NOT NULL,
     amount_minor bigint      NOT NULL,
-    currency     text        NOT NULL,
+    currency     currency_code NOT NULL,
     disposition  text        NOT NULL,
     reason       text        NOT NULL,
     decided_at   timestamptz NOT NULL DEFAULT now(),

@@ -5,6 +5,10 @@
 CREATE SCHEMA reporting;
 COMMENT ON SCHEMA reporting IS 'Views for reporting tools. Columns keep their names and meaning; new ones may be added at the end.';
 
+CREATE DOMAIN public.currency_code AS text
+    CONSTRAINT currency_has_three_letters CHECK (((length(VALUE) = 3) AND (VALUE ~ '^[A-Z]+$'::text)));
+COMMENT ON DOMAIN public.currency_code IS 'ISO 4217 alphabetic code.';
+
 CREATE TABLE public.account_settings (
     id               integer                  GENERATED ALWAYS AS IDENTITY,
     merchant_account text                     NOT NULL,
@@ -69,7 +73,7 @@ CREATE TABLE public.charges (
     state               text                     NOT NULL DEFAULT 'due'::text,
     reason              text                     NOT NULL DEFAULT ''::text,
     decided_by          text                     NOT NULL,
-    currency            text                     NOT NULL,
+    currency            currency_code            NOT NULL,
     model               text                     NOT NULL,
     merchant_account    text                     NOT NULL,
     reference           text                     NOT NULL,
@@ -78,20 +82,25 @@ CREATE TABLE public.charges (
     stop_reason         text,
     stop_actor          text,
     CONSTRAINT charges_pkey PRIMARY KEY (id),
-    CONSTRAINT charge_cycles_are_made_once UNIQUE (subscription_id, cycle),
-    CONSTRAINT charges_are_made_once UNIQUE (merchant_account, reference),
+    CONSTRAINT charges_are_made_once UNIQUE (reference, merchant_account),
     CONSTRAINT charge_amount_is_positive CHECK (((amount_minor > 0) OR ((amount_minor = 0) AND (state = 'waived'::text)))),
     CONSTRAINT charge_answered_is_not_negative CHECK ((answered >= 0)),
-    CONSTRAINT charge_claimed_has_a_lease CHECK (((state <> 'claimed'::text) OR ((lease_until IS NOT NULL) AND (lease_owner IS NOT NULL) AND (run_id IS NOT NULL)))),
-    CONSTRAINT charge_currency_has_three_letters CHECK (((length(currency) = 3) AND (currency ~ '^[A-Z]+$'::text))),
-    CONSTRAINT charge_decision_has_a_reason CHECK (((state = ANY (ARRAY['due'::text, 'claimed'::text, 'paid'::text])) OR (reason <> ''::text))),
-    CONSTRAINT charge_finished_has_a_time CHECK (((state = ANY (ARRAY['paid'::text, 'unpaid'::text, 'cancelled'::text, 'waived'::text])) = (finished_at IS NOT NULL))),
     CONSTRAINT charge_model_fits CHECK ((((model = 'Subscription'::text) AND (subscription_id IS NOT NULL) AND (cycle >= 1) AND (period_start < period_end)) OR ((model = 'UnscheduledCardOnFile'::text) AND (subscription_id IS NULL) AND (cycle IS NULL) AND (period_start IS NULL) AND (period_end IS NULL)))),
-    CONSTRAINT charge_open_attempt_is_whole CHECK (((state <> ALL (ARRAY['claimed'::text, 'pending'::text, 'unknown'::text])) OR ((attempt_started_at IS NOT NULL) AND (account_settings_id IS NOT NULL) AND (wire_version IS NOT NULL)))),
-    CONSTRAINT charge_resolve_time_is_for_open_attempts CHECK (((resolve_at IS NULL) OR (state = ANY (ARRAY['pending'::text, 'unknown'::text])))),
-    CONSTRAINT charge_state_is_known CHECK ((state = ANY (ARRAY['due'::text, 'claimed'::text, 'pending'::text, 'unknown'::text, 'held'::text, 'paid'::text, 'unpaid'::text, 'cancelled'::text, 'waived'::text]))),
+    CONSTRAINT charge_state_is_whole CHECK (
+CASE state
+    WHEN 'due'::text THEN ((finished_at IS NULL) AND (resolve_at IS NULL))
+    WHEN 'claimed'::text THEN ((finished_at IS NULL) AND (resolve_at IS NULL) AND (attempt_started_at IS NOT NULL) AND (account_settings_id IS NOT NULL) AND (wire_version IS NOT NULL) AND (lease_until IS NOT NULL) AND (lease_owner IS NOT NULL) AND (run_id IS NOT NULL))
+    WHEN 'pending'::text THEN ((finished_at IS NULL) AND (reason <> ''::text) AND (attempt_started_at IS NOT NULL) AND (account_settings_id IS NOT NULL) AND (wire_version IS NOT NULL))
+    WHEN 'unknown'::text THEN ((finished_at IS NULL) AND (reason <> ''::text) AND (attempt_started_at IS NOT NULL) AND (account_settings_id IS NOT NULL) AND (wire_version IS NOT NULL))
+    WHEN 'held'::text THEN ((finished_at IS NULL) AND (resolve_at IS NULL) AND (reason <> ''::text))
+    WHEN 'paid'::text THEN ((finished_at IS NOT NULL) AND (resolve_at IS NULL))
+    WHEN 'unpaid'::text THEN ((finished_at IS NOT NULL) AND (resolve_at IS NULL) AND (reason <> ''::text))
+    WHEN 'cancelled'::text THEN ((finished_at IS NOT NULL) AND (resolve_at IS NULL) AND (reason <> ''::text))
+    WHEN 'waived'::text THEN ((finished_at IS NOT NULL) AND (resolve_at IS NULL) AND (reason <> ''::text))
+    ELSE false
+END),
     CONSTRAINT charge_stop_is_whole CHECK ((((stop_request IS NULL) AND (stop_reason IS NULL) AND (stop_actor IS NULL)) OR ((stop_request = ANY (ARRAY['cancel'::text, 'hold'::text])) AND (stop_reason IS NOT NULL) AND (stop_actor IS NOT NULL))))
-) WITH (fillfactor=90, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_insert_scale_factor=0.02, autovacuum_analyze_scale_factor=0.02);
+) WITH (fillfactor=45, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_insert_scale_factor=0.02, autovacuum_analyze_scale_factor=0.02);
 COMMENT ON TABLE public.charges IS 'Money owed for one cycle or one unscheduled request. The row carries its open attempt: a claimed row is the written-ahead intent of attempt answered + 1.';
 COMMENT ON COLUMN public.charges.due_at IS 'When the money fell due; never changes.';
 COMMENT ON COLUMN public.charges.next_attempt_at IS 'Business time from which a run may take the charge.';
@@ -171,6 +180,13 @@ CREATE TABLE public.observations (
 COMMENT ON TABLE public.observations IS 'What was learnt about an attempt, from whom and when. Rows are only added. No foreign key: they are written hundreds at a time beside the charges they name.';
 COMMENT ON COLUMN public.observations.counted IS 'The answer used up its attempt number.';
 
+CREATE TABLE public.open_charges (
+    charge_id bigint NOT NULL,
+    token_id  bigint NOT NULL,
+    CONSTRAINT open_charges_pkey PRIMARY KEY (charge_id)
+) WITH (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_insert_scale_factor=0.02, autovacuum_analyze_scale_factor=0.02);
+COMMENT ON TABLE public.open_charges IS 'Every charge that is not finished, found without reading the finished ones. Triggers of charges add rows; who finishes a charge deletes its row. A row too many does no harm: whoever reads it looks at the charge.';
+
 CREATE TABLE public.processes (
     id         bigint                   GENERATED ALWAYS AS IDENTITY,
     host       text                     NOT NULL,
@@ -195,7 +211,7 @@ CREATE TABLE public.run_exclusions (
     run_id       bigint                   NOT NULL,
     charge_id    bigint                   NOT NULL,
     amount_minor bigint                   NOT NULL,
-    currency     text                     NOT NULL,
+    currency     currency_code            NOT NULL,
     disposition  text                     NOT NULL,
     reason       text                     NOT NULL,
     decided_at   timestamp with time zone NOT NULL DEFAULT now(),
@@ -288,7 +304,7 @@ CREATE TABLE public.subscriptions (
     interval_count   integer                     NOT NULL,
     ends_on          date,
     interval_unit    text                        NOT NULL,
-    currency         text                        NOT NULL,
+    currency         currency_code               NOT NULL,
     state            text                        NOT NULL DEFAULT 'active'::text,
     reason           text                        NOT NULL DEFAULT ''::text,
     decided_by       text                        NOT NULL,
@@ -299,7 +315,6 @@ CREATE TABLE public.subscriptions (
     CONSTRAINT subscriptions_pkey PRIMARY KEY (id),
     CONSTRAINT subscriptions_are_stored_once UNIQUE (merchant_account, reference),
     CONSTRAINT subscription_amount_is_not_negative CHECK ((amount_minor >= 0)),
-    CONSTRAINT subscription_currency_has_three_letters CHECK (((length(currency) = 3) AND (currency ~ '^[A-Z]+$'::text))),
     CONSTRAINT subscription_decision_has_a_reason CHECK (((state = ANY (ARRAY['active'::text, 'completed'::text])) OR (reason <> ''::text))),
     CONSTRAINT subscription_first_cycle_is_positive CHECK ((first_cycle >= 1)),
     CONSTRAINT subscription_interval_count_is_positive CHECK (((interval_count >= 1) AND (interval_count <= 3660))),
@@ -362,6 +377,7 @@ BEGIN
         RAISE EXCEPTION 'charge % has a token that its merchant account does not have', NEW.reference
             USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'charge_has_a_token';
     END IF;
+    UPDATE open_charges SET token_id = NEW.token_id WHERE charge_id = NEW.id;
     RETURN NULL;
 END $function$
 ;
@@ -408,10 +424,12 @@ BEGIN
         RAISE EXCEPTION 'charge % has a subscription that its merchant account does not have', stray
             USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'charge_has_a_subscription';
     END IF;
+    INSERT INTO open_charges (charge_id, token_id)
+    SELECT n.id, n.token_id FROM new_rows n WHERE n.finished_at IS NULL ORDER BY n.id;
     RETURN NULL;
 END $function$
 ;
-COMMENT ON FUNCTION check_new_charges() IS 'New charges have a token, and where they are of a subscription that one, of their own merchant account.';
+COMMENT ON FUNCTION check_new_charges() IS 'New charges have a token, and where they are of a subscription that one, of their own merchant account. Those that are not finished are open.';
 
 CREATE OR REPLACE FUNCTION public.check_new_subscriptions()
  RETURNS trigger
@@ -459,6 +477,17 @@ END $function$
 ;
 COMMENT ON FUNCTION check_new_tokens() IS 'New tokens belong to a merchant account that exists.';
 
+CREATE OR REPLACE FUNCTION public.open_charge_again()
+ RETURNS trigger
+ LANGUAGE plpgsql
+AS $function$
+BEGIN
+    INSERT INTO open_charges (charge_id, token_id) VALUES (NEW.id, NEW.token_id) ON CONFLICT DO NOTHING;
+    RETURN NULL;
+END $function$
+;
+COMMENT ON FUNCTION open_charge_again() IS 'A finished charge that is no longer finished is open.';
+
 CREATE OR REPLACE FUNCTION public.refuse_change_of_money()
  RETURNS trigger
  LANGUAGE plpgsql
@@ -505,15 +534,15 @@ ALTER TABLE public.send_slots ADD CONSTRAINT send_slots_process_id_fkey
 
 CREATE INDEX audit_by_object ON public.audit USING btree (object_kind, object, id);
 
-CREATE INDEX charges_by_next_attempt ON public.charges USING btree (next_attempt_at, id) WHERE (finished_at IS NULL);
-
-CREATE INDEX charges_open_by_token ON public.charges USING btree (token_id) WHERE (finished_at IS NULL);
+CREATE UNIQUE INDEX charge_cycles_are_made_once ON public.charges USING btree (subscription_id, cycle) WHERE (subscription_id IS NOT NULL);
 
 CREATE INDEX charges_to_resolve ON public.charges USING btree (resolve_at) WHERE (resolve_at IS NOT NULL);
 
 CREATE INDEX claims_by_lease ON public.claims USING btree (lease_until);
 
 CREATE UNIQUE INDEX claims_by_token ON public.claims USING btree (token);
+
+CREATE INDEX open_charges_by_token ON public.open_charges USING btree (token_id, charge_id);
 
 CREATE INDEX run_items_by_charge ON public.run_items USING btree (charge_id);
 
@@ -523,9 +552,11 @@ CREATE INDEX subscriptions_by_next_charge ON public.subscriptions USING btree (n
 
 CREATE INDEX subscriptions_by_token ON public.subscriptions USING btree (token_id);
 
-CREATE TRIGGER charge_money_is_frozen BEFORE UPDATE OF amount_minor, currency ON public.charges FOR EACH ROW WHEN ((((old.answered > 0) OR (old.attempt_started_at IS NOT NULL)) AND ((old.amount_minor IS DISTINCT FROM new.amount_minor) OR (old.currency IS DISTINCT FROM new.currency)))) EXECUTE FUNCTION refuse_change_of_money();
+CREATE TRIGGER charge_money_is_frozen AFTER UPDATE OF amount_minor, currency ON public.charges FOR EACH ROW WHEN ((((old.answered > 0) OR (old.attempt_started_at IS NOT NULL)) AND ((old.amount_minor IS DISTINCT FROM new.amount_minor) OR ((old.currency)::text IS DISTINCT FROM (new.currency)::text)))) EXECUTE FUNCTION refuse_change_of_money();
 
-CREATE TRIGGER charges_keep_their_references BEFORE UPDATE OF subscription_id, merchant_account ON public.charges FOR EACH ROW WHEN (((old.subscription_id IS DISTINCT FROM new.subscription_id) OR (old.merchant_account IS DISTINCT FROM new.merchant_account))) EXECUTE FUNCTION refuse_removal();
+CREATE TRIGGER charges_keep_their_references AFTER UPDATE OF subscription_id, merchant_account ON public.charges FOR EACH ROW WHEN (((old.subscription_id IS DISTINCT FROM new.subscription_id) OR (old.merchant_account IS DISTINCT FROM new.merchant_account))) EXECUTE FUNCTION refuse_removal();
+
+CREATE TRIGGER charges_open_again AFTER UPDATE OF finished_at ON public.charges FOR EACH ROW WHEN (((old.finished_at IS NOT NULL) AND (new.finished_at IS NULL))) EXECUTE FUNCTION open_charge_again();
 
 CREATE TRIGGER charges_refer_to_rows AFTER INSERT ON public.charges REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION check_new_charges();
 

@@ -73,6 +73,14 @@ var dumpParts = []string{
 	        || format(E';\nCOMMENT ON SCHEMA %I IS %L', n.nspname, obj_description(n.oid, 'pg_namespace'))
 	   FROM pg_namespace n WHERE n.nspname = 'reporting'`,
 
+	// domains
+	`SELECT format('CREATE DOMAIN %I.%I AS %s', n.nspname, t.typname, format_type(t.typbasetype, t.typtypmod))
+	        || (SELECT string_agg(format(E'\n    CONSTRAINT %I %s', k.conname, pg_get_constraintdef(k.oid)), '' ORDER BY k.conname)
+	              FROM pg_constraint k WHERE k.contypid = t.oid)
+	        || format(E';\nCOMMENT ON DOMAIN %I.%I IS %L', n.nspname, t.typname, obj_description(t.oid, 'pg_type'))
+	   FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace
+	  WHERE t.typtype = 'd' AND n.nspname = 'public' ORDER BY t.typname`,
+
 	// tables, with their columns, constraints and comments
 	`SELECT format(E'CREATE TABLE %I.%I (\n    ', n.nspname, c.relname)
 	        || array_to_string(

@@ -31,8 +31,8 @@ type Options struct {
 func DefaultOptions() Options {
 	return Options{
 		Lease: 90 * time.Second, GatewayTimeout: 60 * time.Second, ClaimAhead: 2 * time.Second,
-		Flush: 10 * time.Millisecond, Replays: []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute},
-		ClaimSize: 500, FlushSize: 250,
+		Flush: 20 * time.Millisecond, Replays: []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute},
+		ClaimSize: 500, FlushSize: 500,
 	}
 }
 

@@ -188,13 +188,13 @@ func TestReadme_listsEverySetting(t *testing.T) {
 	c := config.Default()
 	for key, want := range map[string]string{
 		"database.url": c.Database.URL.Reveal(), "timing.lease": "90s", "timing.gateway_timeout": "60s",
-		"timing.claim_ahead": "2s", "timing.replays": "5s,30s,2m", "timing.flush": "10ms",
+		"timing.claim_ahead": "2s", "timing.replays": "5s,30s,2m", "timing.flush": "20ms",
 	} {
 		if !strings.Contains(string(text), "| `"+key+"` | `"+want+"` |") {
 			t.Errorf("the README does not list %s with default %s", key, want)
 		}
 	}
-	if got := []string{c.Timing.Lease.String(), c.Timing.GatewayTimeout.String(), c.Timing.ClaimAhead.String(), c.Timing.Flush.String()}; !cmp.Equal(got, []string{"1m30s", "1m0s", "2s", "10ms"}) {
+	if got := []string{c.Timing.Lease.String(), c.Timing.GatewayTimeout.String(), c.Timing.ClaimAhead.String(), c.Timing.Flush.String()}; !cmp.Equal(got, []string{"1m30s", "1m0s", "2s", "20ms"}) {
 		t.Errorf("the defaults of timing are %v: change the README and this test", got)
 	}
 }

@@ -47,12 +47,13 @@ func (n *Naive) take(ctx context.Context) (c billing.ClaimedCharge, err error) {
 	const next = `
 		SELECT c.id, c.reference, c.merchant_account, c.model, c.amount_minor, c.currency, c.token_id,
 		       t.token, t.shopper_reference, t.payment_method, s.id, s.return_url, c.answered + 1, c.lease_no + 1
-		  FROM charges c
+		  FROM open_charges k
+		  JOIN charges c ON c.id = k.charge_id
 		  JOIN tokens t ON t.id = c.token_id
 		  JOIN merchant_accounts a ON a.id = c.merchant_account
 		  JOIN account_settings s ON s.id = a.settings_id
-		 WHERE c.state = 'due' AND c.finished_at IS NULL AND c.next_attempt_at <= $1
-		 ORDER BY c.next_attempt_at, c.id
+		 WHERE c.state = 'due' AND c.next_attempt_at <= $1
+		 ORDER BY k.charge_id
 		 LIMIT 1
 		   FOR UPDATE OF c SKIP LOCKED`
 	var settings int
@@ -85,6 +86,9 @@ func (n *Naive) record(ctx context.Context, s billing.Settlement) error {
 		       decided_at = clock_timestamp(), finished_at = clock_timestamp(), lease_owner = NULL, lease_until = NULL
 		 WHERE id = $1 AND answered + 1 = $2`
 	if _, err := tx.ExecContext(ctx, paid, int64(s.ChargeID), s.Attempt); err != nil {
+		return err
+	}
+	if _, err := tx.ExecContext(ctx, `DELETE FROM open_charges WHERE charge_id = $1`, int64(s.ChargeID)); err != nil {
 		return err
 	}
 	const observation = `

@@ -63,12 +63,11 @@ func Post(ctx context.Context, t http.RoundTripper, r Request, limit int64) (Ans
 
 func post(ctx context.Context, t http.RoundTripper, r Request, limit int64) (Answer, *flight, error) {
 	f := new(flight)
-	f.body.Reset(r.Body)
 	f.trace.GotConn = f.gotConn
 	request := (&http.Request{
 		Method: http.MethodPost, URL: r.URL, Host: r.URL.Host, Header: r.Header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
-		Body: &f.body, ContentLength: int64(len(r.Body)),
+		Body: f.newBody(t, r.Body), ContentLength: int64(len(r.Body)),
 		// No GetBody: see Post.
 	}).WithContext(httptrace.WithClientTrace(ctx, &f.trace))
 
@@ -95,6 +94,18 @@ type flight struct {
 	reused bool
 	conn   *sealableConn // nil if it does not count
 	mark   int64         // its count when the request got it
+}
+
+// newBody returns the request's body. From a reader that it knows, net/http
+// writes header and body in one piece: one system call and one packet each way
+// less than from ours. Its own transport reports each connection; for one that
+// is wrapped the body tells whether it was read.
+func (f *flight) newBody(t http.RoundTripper, content []byte) io.ReadCloser {
+	if _, ok := t.(*http.Transport); ok {
+		return io.NopCloser(bytes.NewReader(content))
+	}
+	f.body.Reset(content)
+	return &f.body
 }
 
 func (f *flight) gotConn(info httptrace.GotConnInfo) {

@@ -90,8 +90,8 @@ func refuseLiveOnTestClock(ctx context.Context, tx *sqlx.Tx, a AccountSettings) 
 // open: idempotency keys are not shared between regions.
 func refuseOpenAttempts(ctx context.Context, tx *sqlx.Tx, id string) error {
 	const query = `
-		SELECT count(*) FROM charges
-		 WHERE merchant_account = $1 AND finished_at IS NULL AND state IN ('claimed', 'pending', 'unknown')`
+		SELECT count(*) FROM open_charges k JOIN charges c ON c.id = k.charge_id
+		 WHERE c.merchant_account = $1 AND c.state IN ('claimed', 'pending', 'unknown')`
 	var open int
 	if err := tx.GetContext(ctx, &open, query, id); err != nil {
 		return fmt.Errorf("count open attempts of %s: %w", id, err)

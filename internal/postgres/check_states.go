@@ -36,7 +36,13 @@ func findForgottenCharges(ctx context.Context, c *checker, f *findings) error {
 		  FROM charges c
 		 WHERE ($1 = '' OR c.merchant_account = $1) AND c.finished_at IS NULL
 		   AND c.state IN ('held', 'pending', 'unknown') AND c.reason = ''`
-	return c.findAll(ctx, f, late, unresolved, unclaimed, unexplained)
+	// Plans and claims look for what is open there.
+	const unlisted = `
+		SELECT 'charge ' || c.id || ' is ' || c.state || ', but it is not among the open charges'
+		  FROM charges c
+		 WHERE ($1 = '' OR c.merchant_account = $1) AND c.finished_at IS NULL
+		   AND NOT EXISTS (SELECT FROM open_charges k WHERE k.charge_id = c.id AND k.token_id = c.token_id)`
+	return c.findAll(ctx, f, late, unresolved, unclaimed, unexplained, unlisted)
 }
 
 // findIllegalStates is I10.

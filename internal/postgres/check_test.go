@@ -274,8 +274,11 @@ func TestDB_Check_findsWhatIsBroken(t *testing.T) {
 		{"an unknown charge of no run", func(b *checkedDesk) { b.exec(`UPDATE charges SET run_id = NULL WHERE id = $1`, b.unknown) }, []string{"I4"}},
 		{"a claimed charge without a claim", func(b *checkedDesk) { b.exec(`DELETE FROM claims`) }, []string{"I4"}},
 		{"a held charge without a reason", func(b *checkedDesk) {
-			b.exec(`ALTER TABLE charges DROP CONSTRAINT charge_decision_has_a_reason`)
+			b.exec(`ALTER TABLE charges DROP CONSTRAINT charge_state_is_whole`)
 			b.exec(`UPDATE charges SET reason = '' WHERE id = $1`, b.held)
+		}, []string{"I4"}},
+		{"an open charge that no plan would find", func(b *checkedDesk) {
+			b.exec(`DELETE FROM open_charges WHERE charge_id = $1`, b.due)
 		}, []string{"I4"}},
 		{"two approved attempts", func(b *checkedDesk) {
 			b.exec(`UPDATE charges SET answered = 2 WHERE id = $1`, b.paid)

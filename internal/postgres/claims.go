@@ -50,14 +50,19 @@ func (r claimedRow) charge() billing.ClaimedCharge {
 	}
 }
 
-const claimedColumns = `
-	c.id, c.reference, c.merchant_account, c.model, c.amount_minor, c.currency, c.token_id,
-	t.token, t.shopper_reference, t.payment_method, s.return_url,
-	c.answered, c.lease_no, c.run_id, c.replays, c.state = 'pending' AS pending, c.attempt_started_at`
+// leasedColumns are what a claim reads of each charge; the rest of a claimedRow
+// is the same for the whole claim.
+const leasedColumns = `
+	c.id, c.reference, c.model, c.amount_minor, c.currency, c.token_id,
+	t.token, t.shopper_reference, t.payment_method, c.answered, c.lease_no, c.attempt_started_at`
+
+const claimedColumns = leasedColumns + `,
+	c.merchant_account, s.return_url, c.run_id, c.replays, c.state = 'pending' AS pending`
 
 // account is the row that every claim of a merchant account locks.
 type account struct {
 	BaseURL     string  `db:"base_url"`
+	ReturnURL   string  `db:"return_url"`
 	Environment string  `db:"environment"`
 	Gateway     string  `db:"gateway"`
 	SettingsID  int     `db:"settings_id"`
@@ -88,29 +93,31 @@ func (a account) reserve(ctx context.Context, tx *sqlx.Tx, merchantAccount strin
 	return nil
 }
 
-func lockAccount(ctx context.Context, tx *sqlx.Tx, merchantAccount string) (account, error) {
-	const query = `
-		SELECT s.base_url, a.environment, a.gateway, a.settings_id, a.max_in_flight, a.rate_per_second,
-		       greatest(extract(epoch FROM a.backoff_until - clock_timestamp()), 0)::double precision AS back_off,
-		       greatest(extract(epoch FROM a.next_send_at - clock_timestamp()), 0)::double precision AS rate_free
-		  FROM merchant_accounts a JOIN account_settings s ON s.id = a.settings_id
-		 WHERE a.id = $1
-		   FOR NO KEY UPDATE OF a`
+const lockAccountQuery = `
+	SELECT s.base_url, s.return_url, a.environment, a.gateway, a.settings_id, a.max_in_flight, a.rate_per_second,
+	       greatest(extract(epoch FROM a.backoff_until - clock_timestamp()), 0)::double precision AS back_off,
+	       greatest(extract(epoch FROM a.next_send_at - clock_timestamp()), 0)::double precision AS rate_free
+	  FROM merchant_accounts a JOIN account_settings s ON s.id = a.settings_id
+	 WHERE a.id = $1
+	   FOR NO KEY UPDATE OF a`
+
+func (hot *hotStatements) lockAccountRow(ctx context.Context, tx *sqlx.Tx, merchantAccount string) (account, error) {
 	var a account
-	if err := tx.GetContext(ctx, &a, query, merchantAccount); err != nil {
+	if err := tx.StmtxContext(ctx, hot.lockAccount).GetContext(ctx, &a, merchantAccount); err != nil {
 		return account{}, fmt.Errorf("lock merchant account %s: %w", merchantAccount, notFound(err))
 	}
 	return a, nil
 }
 
-// isStopped reads the kill switch. It is a statement of its own, after the
+const isStoppedQuery = `
+	SELECT EXISTS (SELECT FROM sending_stops
+	                WHERE scope = 'all' OR scope = 'merchant_account' AND name = $1 OR scope = 'gateway' AND name = $2)`
+
+// readStop reads the kill switch. It is a statement of its own, after the
 // account is locked, so that it sees a stop that the lock waited for.
-func isStopped(ctx context.Context, tx *sqlx.Tx, merchantAccount, gateway string) (bool, error) {
-	const query = `
-		SELECT EXISTS (SELECT FROM sending_stops
-		                WHERE scope = 'all' OR scope = 'merchant_account' AND name = $1 OR scope = 'gateway' AND name = $2)`
+func (hot *hotStatements) readStop(ctx context.Context, tx *sqlx.Tx, merchantAccount, gateway string) (bool, error) {
 	var stopped bool
-	if err := tx.GetContext(ctx, &stopped, query, merchantAccount, gateway); err != nil {
+	if err := tx.StmtxContext(ctx, hot.isStopped).GetContext(ctx, &stopped, merchantAccount, gateway); err != nil {
 		return false, fmt.Errorf("read sending stops: %w", err)
 	}
 	return stopped, nil
@@ -120,17 +127,21 @@ func isStopped(ctx context.Context, tx *sqlx.Tx, merchantAccount, gateway string
 // and gives a reason to each item of the window that no longer stands as it
 // was planned. See scheduler.Store.
 func (db *DB) ClaimDue(ctx context.Context, req scheduler.ClaimRequest) (scheduler.ClaimResult, error) {
+	hot, err := db.hotStatements(ctx)
+	if err != nil {
+		return scheduler.ClaimResult{}, fmt.Errorf("claim charges: %w", err)
+	}
 	var result scheduler.ClaimResult
-	err := db.inTx(ctx, "claim charges", func(tx *sqlx.Tx) (err error) {
-		result, err = claimDue(ctx, tx, req)
+	err = db.inTx(ctx, "claim charges", func(tx *sqlx.Tx) (err error) {
+		result, err = hot.claimDue(ctx, tx, req)
 		return err
 	})
 	return result, err
 }
 
-func claimDue(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest) (scheduler.ClaimResult, error) {
+func (hot *hotStatements) claimDue(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest) (scheduler.ClaimResult, error) {
 	result := scheduler.ClaimResult{Position: req.After, Slots: req.SlotsHeld}
-	acc, err := lockAccount(ctx, tx, req.MerchantAccount)
+	acc, err := hot.lockAccountRow(ctx, tx, req.MerchantAccount)
 	if err != nil {
 		return result, err
 	}
@@ -140,7 +151,7 @@ func claimDue(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest) (sch
 		result.Halt = billing.ReasonEndpointChanged
 		return result, nil
 	}
-	stopped, err := isStopped(ctx, tx, req.MerchantAccount, acc.Gateway)
+	stopped, err := hot.readStop(ctx, tx, req.MerchantAccount, acc.Gateway)
 	if err != nil {
 		return result, err
 	}
@@ -148,7 +159,7 @@ func claimDue(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest) (sch
 		result.Halt = billing.ReasonAccountPaused
 		return result, nil
 	}
-	if result.Slots, err = takeSlots(ctx, tx, req.MerchantAccount, req.Process, req.SlotsHeld, acc.MaxInFlight, req.Lease); err != nil {
+	if result.Slots, err = hot.takeSlots(ctx, tx, req.MerchantAccount, req.Process, req.SlotsHeld, acc.MaxInFlight, req.Lease); err != nil {
 		return result, err
 	}
 	if result.Slots == 0 {
@@ -172,11 +183,11 @@ func claimDue(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest) (sch
 	}
 	window := windowEnd(req, limit)
 
-	var rows []claimedRow
-	if err := tx.SelectContext(ctx, &rows, claimQuery, claimArguments(req, acc.SettingsID, window)...); err != nil {
+	claimed, err := hot.leaseDue(ctx, tx, req, acc, window)
+	if err != nil {
 		return result, fmt.Errorf("lease due charges: %w", err)
 	}
-	if len(rows) < window-req.After {
+	if len(claimed) < window-req.After {
 		if err := tx.GetContext(ctx, &result.RunState, `SELECT state FROM runs WHERE id = $1`, req.RunID); err != nil {
 			return result, fmt.Errorf("read run state: %w", notFound(err))
 		}
@@ -189,57 +200,81 @@ func claimDue(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest) (sch
 	}
 	result.RunState = scheduler.RunRunning
 	result.Position = window
-	if len(rows) == 0 {
+	if len(claimed) == 0 {
 		return result, nil
 	}
 	if acc.Rate > 0 {
-		if err := acc.reserve(ctx, tx, req.MerchantAccount, len(rows)); err != nil {
+		if err := acc.reserve(ctx, tx, req.MerchantAccount, len(claimed)); err != nil {
 			return result, err
 		}
 	}
-	const remember = `
-		INSERT INTO claims (process_id, run_id, merchant_account, first_position, last_position, token, lease_until)
-		VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(secs => $7))
-		RETURNING id`
-	if err := tx.GetContext(ctx, &result.ID, remember, req.Process, req.RunID, req.MerchantAccount,
+	if err := tx.StmtxContext(ctx, hot.rememberClaim).GetContext(ctx, &result.ID, req.Process, req.RunID, req.MerchantAccount,
 		req.After+1, window, req.Token, req.Lease.Seconds()); err != nil {
 		return result, fmt.Errorf("remember claim: %w", err)
 	}
-	result.Charges = charges(rows)
+	result.Charges = claimed
 	return result, nil
 }
+
+const rememberClaimQuery = `
+	INSERT INTO claims (process_id, run_id, merchant_account, first_position, last_position, token, lease_until)
+	VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(secs => $7))
+	RETURNING id`
 
 // claimQuery leases the due charges of a window of a manifest, in one
 // statement. Twice the ids come as an array from a subquery: joined in
 // directly, the planner may choose to read the whole table of charges. Rows that
 // others have locked are left for a later pass.
 const claimQuery = `
+	WITH run AS MATERIALIZED (SELECT id, as_of FROM runs WHERE id = $1 AND state = 'running' FOR SHARE),
+	     w AS MATERIALIZED (
+	         SELECT i.charge_id, i.amount_minor, i.token_id, i.answered
+	           FROM run_items i
+	          WHERE i.run_id = (SELECT id FROM run)
+	            AND i.merchant_account = $2 AND i.position > $7 AND i.position <= $8
+	            AND i.disposition IS NULL)
 	UPDATE charges c
 	   SET state = 'claimed', reason = '', lease_owner = $3, lease_no = c.lease_no + 1,
 	       lease_until = clock_timestamp() + make_interval(secs => $4),
 	       run_id = $1, attempt_started_at = coalesce(c.attempt_started_at, clock_timestamp()),
 	       wire_version = $5, account_settings_id = $6, replays = 0
-	  FROM tokens t, account_settings s
+	  FROM tokens t
 	 WHERE c.id = ANY (ARRAY(
 	         SELECT c2.id
-	           FROM charges c2
-	           JOIN run_items i ON i.charge_id = c2.id
-	                           AND i.run_id = $1 AND i.merchant_account = $2 AND i.position > $7 AND i.position <= $8
-	          WHERE c2.id = ANY (ARRAY(
-	                  SELECT w.charge_id FROM run_items w
-	                   WHERE w.run_id = (SELECT r.id FROM runs r WHERE r.id = $1 AND r.state = 'running' FOR SHARE)
-	                     AND w.merchant_account = $2 AND w.position > $7 AND w.position <= $8))
-	            AND i.disposition IS NULL
+	           FROM charges c2 JOIN w ON w.charge_id = c2.id
+	          WHERE c2.id = ANY (ARRAY(SELECT charge_id FROM w))
 	            AND c2.state = 'due' AND c2.stop_request IS NULL
-	            AND c2.next_attempt_at <= (SELECT r.as_of FROM runs r WHERE r.id = $1)
-	            AND c2.amount_minor = i.amount_minor AND c2.token_id = i.token_id AND c2.answered = i.answered
-	            AND NOT EXISTS (SELECT FROM charges o
-	                             WHERE o.token_id = c2.token_id AND o.finished_at IS NULL
-	                               AND o.state IN ('claimed', 'pending', 'unknown') AND o.id <> c2.id)
+	            AND c2.next_attempt_at <= (SELECT as_of FROM run)
+	            AND c2.amount_minor = w.amount_minor AND c2.token_id = w.token_id AND c2.answered = w.answered
+	            AND NOT EXISTS (SELECT FROM open_charges k JOIN charges o ON o.id = k.charge_id
+	                             WHERE k.token_id = c2.token_id AND k.charge_id <> c2.id
+	                               AND o.state IN ('claimed', 'pending', 'unknown'))
 	          ORDER BY c2.id
 	            FOR UPDATE OF c2 SKIP LOCKED))
-	   AND t.id = c.token_id AND s.id = $6
-	RETURNING` + claimedColumns + `, (SELECT greatest(r.as_of, business_now()) FROM runs r WHERE r.id = $1) AS business_now`
+	   AND t.id = c.token_id
+	RETURNING` + leasedColumns + `, (SELECT greatest(as_of, business_now()) FROM run) AS business_now`
+
+// leaseDue runs claimQuery and returns what it leased. It scans by hand: this is
+// the one place where the client's share of a charge is worth it.
+func (hot *hotStatements) leaseDue(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest, acc account, window int) ([]billing.ClaimedCharge, error) {
+	rows, err := tx.StmtxContext(ctx, hot.lease).QueryContext(ctx, claimArguments(req, acc.SettingsID, window)...)
+	if err != nil {
+		return nil, err
+	}
+	defer rows.Close()
+	claimed := make([]billing.ClaimedCharge, 0, window-req.After)
+	for rows.Next() {
+		c := billing.ClaimedCharge{MerchantAccount: req.MerchantAccount, RunID: int64(req.RunID), ReturnURL: acc.ReturnURL}
+		var answered int
+		if err := rows.Scan(&c.ID, &c.Reference, &c.Model, &c.Amount.Minor, &c.Amount.Currency, &c.TokenID, &c.Token,
+			&c.ShopperReference, &c.PaymentMethod, &answered, &c.LeaseNo, &c.StartedAt, &c.BusinessNow); err != nil {
+			return nil, err
+		}
+		c.Attempt = answered + 1
+		claimed = append(claimed, c)
+	}
+	return claimed, rows.Err()
+}
 
 func claimArguments(req scheduler.ClaimRequest, settingsID, window int) []any {
 	return []any{req.RunID, req.MerchantAccount, req.Process, req.Lease.Seconds(), req.WireVersion, settingsID, req.After, window}
@@ -278,9 +313,9 @@ func accountForRest(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest
 		               WHEN c.amount_minor <> i2.amount_minor THEN 'amount_changed'
 		               WHEN c.token_id <> i2.token_id THEN 'token_changed'
 		               WHEN c.next_attempt_at > r.as_of THEN 'no_longer_due'
-		               WHEN EXISTS (SELECT FROM charges o
-		                             WHERE o.token_id = c.token_id AND o.finished_at IS NULL
-		                               AND o.state IN ('claimed', 'pending', 'unknown') AND o.id <> c.id) THEN 'same_card'
+		               WHEN EXISTS (SELECT FROM open_charges k JOIN charges o ON o.id = k.charge_id
+		                             WHERE k.token_id = c.token_id AND k.charge_id <> c.id
+		                               AND o.state IN ('claimed', 'pending', 'unknown')) THEN 'same_card'
 		               END AS reason
 		             FROM runs r WHERE r.id = i2.run_id) d
 		         WHERE i2.run_id = $1 AND i2.merchant_account = $2 AND i2.position > $3 AND i2.position <= $4
@@ -295,24 +330,25 @@ func accountForRest(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest
 	return nil
 }
 
+const readSlotsQuery = `
+	SELECT coalesce(sum(slots) FILTER (WHERE process_id <> $2), 0) AS taken,
+	       count(*) FILTER (WHERE process_id <> $2) AS others,
+	       coalesce(max(slots) FILTER (WHERE process_id = $2
+	                                     AND expires_at > clock_timestamp() + make_interval(secs => $3::double precision / 2)), -1) AS mine
+	  FROM send_slots
+	 WHERE merchant_account = $1 AND expires_at > clock_timestamp()`
+
 // takeSlots returns how many of the account's max_in_flight this process may
 // use from now on: a fair share among the live processes, and never more than
 // the others hold free. A process that must shrink keeps its old number on
 // record until it says, with its next claim, that it did.
-func takeSlots(ctx context.Context, tx *sqlx.Tx, merchantAccount string, process scheduler.ProcessID, held, maxInFlight int, lease time.Duration) (int, error) {
-	const read = `
-		SELECT coalesce(sum(slots) FILTER (WHERE process_id <> $2), 0) AS taken,
-		       count(*) FILTER (WHERE process_id <> $2) AS others,
-		       coalesce(max(slots) FILTER (WHERE process_id = $2
-		                                     AND expires_at > clock_timestamp() + make_interval(secs => $3::double precision / 2)), -1) AS mine
-		  FROM send_slots
-		 WHERE merchant_account = $1 AND expires_at > clock_timestamp()`
+func (hot *hotStatements) takeSlots(ctx context.Context, tx *sqlx.Tx, merchantAccount string, process scheduler.ProcessID, held, maxInFlight int, lease time.Duration) (int, error) {
 	var row struct {
 		Taken  int `db:"taken"`
 		Others int `db:"others"`
 		Mine   int `db:"mine"`
 	}
-	if err := tx.GetContext(ctx, &row, read, merchantAccount, process, lease.Seconds()); err != nil {
+	if err := tx.StmtxContext(ctx, hot.readSlots).GetContext(ctx, &row, merchantAccount, process, lease.Seconds()); err != nil {
 		return 0, fmt.Errorf("read send slots: %w", err)
 	}
 	share := max(1, maxInFlight/(row.Others+1))
@@ -413,8 +449,8 @@ func (db *DB) GiveBack(ctx context.Context, given []billing.ClaimedCharge, settl
 		     locked AS (SELECT c.id FROM charges c JOIN r ON r.id = c.id
 		                 WHERE c.state = 'claimed' AND c.lease_no = r.lease_no
 		                 ORDER BY c.id FOR UPDATE OF c),
-		     d AS (DELETE FROM claims WHERE id = ANY ($3::bigint[]))
-		UPDATE charges c
+		     d AS (DELETE FROM claims WHERE id = ANY ($3::bigint[])),
+		     u AS (UPDATE charges c
 		   SET state = CASE c.stop_request WHEN 'cancel' THEN 'cancelled' WHEN 'hold' THEN 'held' ELSE 'due' END,
 		       reason = coalesce(c.stop_reason, ''), decided_by = coalesce(c.stop_actor, c.decided_by),
 		       decided_at = CASE WHEN c.stop_request IS NULL THEN c.decided_at ELSE clock_timestamp() END,
@@ -422,7 +458,9 @@ func (db *DB) GiveBack(ctx context.Context, given []billing.ClaimedCharge, settl
 		       stop_request = NULL, stop_reason = NULL, stop_actor = NULL,
 		       lease_owner = NULL, lease_until = NULL, attempt_started_at = NULL
 		  FROM locked
-		 WHERE c.id = locked.id`
+		 WHERE c.id = locked.id
+		RETURNING c.id, c.finished_at)
+		DELETE FROM open_charges WHERE charge_id IN (SELECT id FROM u WHERE finished_at IS NOT NULL)`
 	if _, err := db.sqlx.ExecContext(ctx, query, ids, leases, claimIDs(settled)); err != nil {
 		return fmt.Errorf("give back %d charges: %w", len(given), unavailable(err))
 	}

@@ -3,7 +3,6 @@ package postgres_test
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
 	"sync"
 	"testing"
@@ -455,7 +454,7 @@ func TestClaimReplays_LooksAtTheFacts(t *testing.T) {
 
 // The claim must walk the manifest by its key and the charges by theirs,
 // whatever the table holds: on 50,000 rows no table is read from end to end.
-func TestClaimDue_PlanOn50000Rows(t *testing.T) {
+func TestPlansOn50000Rows(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	d.exec(`
@@ -474,16 +473,74 @@ func TestClaimDue_PlanOn50000Rows(t *testing.T) {
 	if _, err := d.db.StartRun(context.Background(), report.Run.ID, "mia"); err != nil {
 		t.Fatal(err)
 	}
-	plan := d.db.ExplainClaim(t, scheduler.ClaimRequest{RunID: report.Run.ID, MerchantAccount: "DemoEU", After: 20000, Process: d.process, Lease: time.Minute, WireVersion: 1}, 20500)
-	for _, table := range []string{"charges", "run_items", "tokens"} {
-		if strings.Contains(plan, "Seq Scan on "+table) {
-			t.Errorf("the claim reads all of %s:\n%s", table, plan)
+	var ids []billing.ChargeID
+	if err := d.sql.Select(&ids, `SELECT id FROM charges ORDER BY id LIMIT 500`); err != nil {
+		t.Fatal(err)
+	}
+	claim := scheduler.ClaimRequest{RunID: report.Run.ID, MerchantAccount: "DemoEU", After: 20000, Process: d.process, Lease: time.Minute, WireVersion: 1}
+	tests := []struct {
+		name, plan string
+		index      string // that it must use
+	}{
+		{"claim", d.db.ExplainClaim(t, claim, 20500), "open_charges_by_token"},
+		{"settle one answer", d.db.ExplainSettle(t, ids[:1]), "open_charges_pkey"},
+		{"settle 500 answers", d.db.ExplainSettle(t, ids), "open_charges_pkey"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			for _, table := range []string{"charges", "open_charges", "run_items", "tokens", "observations"} {
+				if strings.Contains(tt.plan, "Seq Scan on "+table) {
+					t.Errorf("it reads all of %s:\n%s", table, tt.plan)
+				}
+			}
+			if !strings.Contains(tt.plan, tt.index) {
+				t.Errorf("it does not use %s:\n%s", tt.index, tt.plan)
+			}
+		})
+	}
+}
+
+// Whatever ends or reopens a charge, the open charges are those that are not finished.
+func TestOpenCharges(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	id := d.charge()
+	isOpen := func(want bool) {
+		t.Helper()
+		if got := get[bool](d, `SELECT EXISTS (SELECT FROM open_charges k JOIN charges c ON c.id = k.charge_id AND c.token_id = k.token_id WHERE c.id = $1)`, id); got != want {
+			t.Errorf("open: %v, want %v", got, want)
 		}
 	}
-	if !strings.Contains(plan, "charges_open_by_token") {
-		t.Errorf("the claim looks for open charges of a token without their index:\n%s", plan)
+	isOpen(true)
+	d.exec(`UPDATE charges SET token_id = (SELECT token_id FROM charges WHERE id = $2) WHERE id = $1`, id, d.charge())
+	isOpen(true)
+	if _, err := d.db.ClosePaidElsewhere(t.Context(), id, by("bank transfer")); err != nil {
+		t.Fatal(err)
 	}
-	if testing.Verbose() {
-		fmt.Println(plan)
+	isOpen(false)
+	d.exec(`UPDATE charges SET state = 'due', reason = '', finished_at = NULL WHERE id = $1`, id)
+	isOpen(true)
+	claim, err := d.db.ClaimDue(t.Context(), d.claimRequest(d.run(id)))
+	if err != nil || len(claim.Charges) != 1 {
+		t.Fatalf("claimed %d charges, error %v", len(claim.Charges), err)
 	}
+	isOpen(true)
+	if _, err := d.db.CancelCharge(t.Context(), id, by("cancelled in time")); err != nil {
+		t.Fatal(err)
+	}
+	if err := d.db.GiveBack(t.Context(), claim.Charges, []scheduler.ClaimID{claim.ID}); err != nil {
+		t.Fatal(err)
+	}
+	isOpen(false)
+
+	id = d.charge()
+	claim, err = d.db.ClaimDue(t.Context(), d.claimRequest(d.run(id)))
+	if err != nil || len(claim.Charges) != 1 {
+		t.Fatalf("claimed %d charges, error %v", len(claim.Charges), err)
+	}
+	paid := billing.Settle(&claim.Charges[0], billing.Reply{Outcome: billing.OutcomeAuthorised}, nil, nil)
+	if _, err := d.db.Settle(t.Context(), []billing.Settlement{paid}, []scheduler.ClaimID{claim.ID}); err != nil {
+		t.Fatal(err)
+	}
+	isOpen(false)
 }

@@ -189,7 +189,7 @@ func insertCycleChunk(ctx context.Context, tx *sqlx.Tx, rows []newCycle) (int, e
 		              $8::text[], $9::text[], $10::text[], $11::text[], $12::text[])
 		    AS r(subscription_id, token_id, amount_minor, cycle, period_start, period_end, due_at,
 		         currency, merchant_account, reference, state, reason)
-		ON CONFLICT (subscription_id, cycle) DO NOTHING`
+		ON CONFLICT (subscription_id, cycle) WHERE subscription_id IS NOT NULL DO NOTHING`
 	res, err := tx.ExecContext(ctx, query, subscriptions, cardTokens, amounts, cycles, starts, ends, dues,
 		currencies, accounts, references, states, reasons)
 	if err != nil {

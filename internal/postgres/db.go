@@ -26,6 +26,7 @@ import (
 type DB struct {
 	sqlx   *sqlx.DB
 	logger hclog.Logger
+	hot    hot
 }
 
 var _ scheduler.Store = (*DB)(nil)

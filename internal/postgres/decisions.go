@@ -243,6 +243,11 @@ func moveCharge(ctx context.Context, tx *sqlx.Tx, c lockedCharge, to billing.Cha
 	if err := expectOne(tx.ExecContext(ctx, query, c.ID, c.State, to, r.Reason, r.Actor, to.IsFinished())); err != nil {
 		return billing.Stop{}, fmt.Errorf("move %s from %s to %s: %w", c, c.State, to, err)
 	}
+	if to.IsFinished() {
+		if _, err := tx.ExecContext(ctx, `DELETE FROM open_charges WHERE charge_id = $1`, c.ID); err != nil {
+			return billing.Stop{}, fmt.Errorf("close %s: %w", c, err)
+		}
+	}
 	if err := auditCharge(ctx, tx, c, chargeOnRecord{State: to, Reason: r.Reason}, r); err != nil {
 		return billing.Stop{}, err
 	}

@@ -1,9 +1,11 @@
 package postgres
 
 import (
+	"context"
 	"strings"
 	"testing"
 
+	"github.com/contauth/contauth/billing"
 	"github.com/contauth/contauth/scheduler"
 )
 
@@ -16,4 +18,29 @@ func (db *DB) ExplainClaim(t testing.TB, req scheduler.ClaimRequest, window int)
 		t.Fatal(err)
 	}
 	return strings.Join(lines, "\n")
+}
+
+// ExplainSettle returns the plan of the settling statement for charges ids,
+// without running it.
+func (db *DB) ExplainSettle(t testing.TB, ids []billing.ChargeID) string {
+	t.Helper()
+	group := make([]billing.Settlement, len(ids))
+	for i, id := range ids {
+		group[i] = billing.Settlement{ChargeID: id, Attempt: 1, Counted: true,
+			Source: billing.SourceAPI, Outcome: billing.OutcomeAuthorised, State: billing.ChargePaid}
+	}
+	var lines []string
+	if err := db.sqlx.Select(&lines, "EXPLAIN "+settleQuery, settleArguments(group, nil)...); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Prepare prepares the hot statements, so that a test which locks a table stops
+// a claim where it uses that table and not where it is prepared.
+func (db *DB) Prepare(t testing.TB) {
+	t.Helper()
+	if _, err := db.hotStatements(context.Background()); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -133,6 +133,7 @@ func TestRace_aClaimBeforeAnImport(t *testing.T) {
 			t.Parallel()
 			r := newImportRace(t, tt.of, tt.change)
 			claimer := openDB(t, r.dsn)
+			claimer.Prepare(t)
 
 			// The claim has leased the row and stands before it remembers the batch.
 			unblock := r.block("claims")

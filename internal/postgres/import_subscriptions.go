@@ -204,6 +204,7 @@ func changeChargesOfSubscriptions(ctx context.Context, job *importJob) error {
 		return fmt.Errorf("lock charges: %w", err)
 	}
 	const change = `
+		WITH u AS (
 		UPDATE charges c
 		   SET token_id = n.token_id, amount_minor = n.amount_minor, state = n.state, reason = n.reason,
 		       finished_at = CASE n.state WHEN 'waived' THEN clock_timestamp() END,
@@ -225,12 +226,13 @@ func changeChargesOfSubscriptions(ctx context.Context, job *importJob) error {
 		         CROSS JOIN LATERAL (SELECT o.state = 'held' AND o.reason IN ('token_invalid', 'token_not_found')
 		                                    AND o.token_id <> t.id AND t.state IN ('unverified', 'valid') AS released) r) n
 		 WHERE c.id = n.id AND c.state IN ('due', 'held')
-		   AND (c.token_id, c.amount_minor, c.state) <> (n.token_id, n.amount_minor, n.state)`
-	changed, err := job.exec(ctx, change, job.req.Actor)
-	if err != nil {
+		   AND (c.token_id, c.amount_minor, c.state) <> (n.token_id, n.amount_minor, n.state)
+		RETURNING c.id, c.finished_at),
+		f AS (DELETE FROM open_charges WHERE charge_id IN (SELECT id FROM u WHERE finished_at IS NOT NULL))
+		SELECT count(*) FROM u`
+	if err := job.tx.GetContext(ctx, &job.result.Charges, change, job.req.Actor); err != nil {
 		return fmt.Errorf("change charges of subscriptions: %w", err)
 	}
-	job.result.Charges = changed
 	return nil
 }
 

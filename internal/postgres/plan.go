@@ -227,20 +227,21 @@ func findCandidates(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, req sc
 		            AND r.state <> 'aborted' AND i.disposition IS NULL
 		          GROUP BY i.token_id),
 		     open AS MATERIALIZED (
-		         SELECT DISTINCT token_id FROM charges
-		          WHERE finished_at IS NULL AND state IN ('claimed', 'pending', 'unknown')),
+		         SELECT DISTINCT c.token_id FROM open_charges k JOIN charges c ON c.id = k.charge_id
+		          WHERE c.state IN ('claimed', 'pending', 'unknown')),
 		     matching AS (
 		         SELECT c.id, c.token_id, c.merchant_account, c.amount_minor, c.currency, c.answered, c.due_at, c.state,
 		                CASE WHEN c.state = 'held' THEN c.reason
 		                     WHEN o.token_id IS NOT NULL THEN 'same_card'
 		                     WHEN d.token_id IS NOT NULL AND (d.first_charge <> c.id OR d.last_charge <> c.id) THEN 'catch_up'
 		                     END AS reason
-		           FROM charges c
+		           FROM open_charges k
+		           JOIN charges c ON c.id = k.charge_id
 		           LEFT JOIN subscriptions s ON s.id = c.subscription_id
 		           JOIN merchant_accounts a ON a.id = c.merchant_account
 		           LEFT JOIN open o ON o.token_id = c.token_id
 		           LEFT JOIN same_day d ON d.token_id = c.token_id
-		          WHERE c.finished_at IS NULL AND c.next_attempt_at <= $2
+		          WHERE c.next_attempt_at <= $2
 		            -- A wait after a refusal is not cut short by the hours that a date takes to end everywhere.
 		            AND (c.answered = 0 OR $3::date IS NULL OR c.next_attempt_at <= ($3::date + 1)::timestamp AT TIME ZONE 'UTC')
 		            AND c.state IN ('due', 'held') AND c.stop_request IS NULL

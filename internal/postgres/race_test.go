@@ -56,6 +56,7 @@ func TestRace_aDecisionBeforeAClaim(t *testing.T) {
 			id := d.chargeOf(sub)
 			request := d.claimRequest(d.run(id))
 			claimer := openDB(t, d.dsn)
+			claimer.Prepare(t)
 
 			// The decision has moved the row and stands before its audit row.
 			unblock := d.block("audit")
@@ -98,6 +99,7 @@ func TestRace_aClaimBeforeADecision(t *testing.T) {
 			id := d.chargeOf(sub)
 			request := d.claimRequest(d.run(id))
 			claimer := openDB(t, d.dsn)
+			claimer.Prepare(t)
 
 			// The claim has leased the row and stands before it remembers the batch.
 			unblock := d.block("claims")
@@ -151,6 +153,7 @@ func TestRace_aPauseAndAClaim(t *testing.T) {
 	id := d.charge()
 	request := d.claimRequest(d.run(id))
 	claimer := openDB(t, d.dsn)
+	claimer.Prepare(t)
 	unblock := d.block("claims")
 	claimed := make(chan error, 1)
 	go func() {

@@ -105,18 +105,22 @@ func expireClaim(ctx context.Context, tx *sqlx.Tx, run scheduler.RunID, merchant
 // to messages from outside and to people, with its reason.
 func (db *DB) ClaimReplays(ctx context.Context, req scheduler.ReplayRequest) (scheduler.ClaimResult, error) {
 	result := scheduler.ClaimResult{Slots: req.SlotsHeld}
-	err := db.inTx(ctx, "claim replays", func(tx *sqlx.Tx) error {
-		acc, err := lockAccount(ctx, tx, req.MerchantAccount)
+	hot, err := db.hotStatements(ctx)
+	if err != nil {
+		return result, fmt.Errorf("claim replays: %w", err)
+	}
+	err = db.inTx(ctx, "claim replays", func(tx *sqlx.Tx) error {
+		acc, err := hot.lockAccountRow(ctx, tx, req.MerchantAccount)
 		if err != nil {
 			return err
 		}
-		if result.Slots, err = takeSlots(ctx, tx, req.MerchantAccount, req.Process, req.SlotsHeld, acc.MaxInFlight, req.Lease); err != nil {
+		if result.Slots, err = hot.takeSlots(ctx, tx, req.MerchantAccount, req.Process, req.SlotsHeld, acc.MaxInFlight, req.Lease); err != nil {
 			return err
 		}
 		if acc.BackOff > 0 || acc.RateFree > 1 || result.Slots == 0 || acc.BaseURL != req.Endpoint {
 			return nil
 		}
-		if stopped, err := isStopped(ctx, tx, req.MerchantAccount, acc.Gateway); stopped || err != nil {
+		if stopped, err := hot.readStop(ctx, tx, req.MerchantAccount, acc.Gateway); stopped || err != nil {
 			return err
 		}
 		limit := req.Limit

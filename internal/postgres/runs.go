@@ -192,9 +192,13 @@ func disposeRest(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, merchantA
 // StopAccount ends an account's part of a run. It is called again once
 // everything the process held is settled, to account for what came back.
 func (db *DB) StopAccount(ctx context.Context, id scheduler.RunID, stop scheduler.AccountStop, disposition string) error {
+	hot, err := db.hotStatements(ctx)
+	if err != nil {
+		return fmt.Errorf("stop account in run: %w", err)
+	}
 	return db.inTx(ctx, "stop account in run", func(tx *sqlx.Tx) error {
 		// No claim in between: what it leased would be called skipped and charged.
-		if _, err := lockAccount(ctx, tx, stop.MerchantAccount); err != nil {
+		if _, err := hot.lockAccountRow(ctx, tx, stop.MerchantAccount); err != nil {
 			return err
 		}
 		const query = `

@@ -1,6 +1,7 @@
 package postgres
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -22,26 +23,28 @@ import (
 //   - everything else ("not sent", "not processed", "unknown") counts only from
 //     the process that holds the lease: another copy may be on its way.
 //
-// The rows are locked in the order of their ids, so that two flushers or two
-// processes cannot lock each other out, and come as an array, so that the
-// planner never reads the whole table of charges for them. It returns the charges that did not move.
+// The charges are found by an array of ids, so that the planner never reads the
+// whole table for them, and either side of the join comes in the order of the
+// ids: two flushers or two processes cannot lock each other out. The update
+// joins only the columns that it needs, because each is copied per row. A text
+// column that is empty for the whole group comes as an empty array, which unnest
+// fills with nulls. The statement returns the charges that did not move.
 const settleQuery = `
-	WITH r AS MATERIALIZED (
-	         SELECT * FROM unnest($1::bigint[], $2::integer[], $3::integer[], $4::boolean[], $5::text[], $6::text[], $7::text[], $8::text[],
-	                              $9::timestamptz[], $10::double precision[], $11::text[], $12::text[], $13::text[], $14::text[],
-	                              $15::text[], $16::text[], $17::text[], $18::bytea[], $19::text[], $20::bigint[])
-	           AS r(charge_id, attempt, lease_no, counted, source, outcome, state, reason,
-	                next_attempt_at, resolve_in, class, gateway_reference, result_code, refusal_code,
-	                refusal_reason, raw_code, advice_code, request_hash, detail, run_id)),
-	     o AS (INSERT INTO observations (charge_id, at, run_id, attempt, counted, source, outcome, reason, class, gateway_reference,
+	WITH o AS (INSERT INTO observations (charge_id, at, attempt, counted, outcome, reason, run_id, source, class, gateway_reference,
 	                                     result_code, refusal_code, refusal_reason, raw_code, advice_code, request_hash, detail)
-	           SELECT charge_id, clock_timestamp(), run_id, attempt, counted, source, outcome, reason, class, gateway_reference,
-	                  result_code, refusal_code, refusal_reason, raw_code, advice_code, request_hash, detail FROM r),
+	           SELECT r.charge_id, clock_timestamp(), r.attempt, r.counted, r.outcome, coalesce(r.reason, ''), r.run_id, r.source,
+	                  coalesce(r.class, ''), coalesce(r.gateway_reference, ''), coalesce(r.result_code, ''), coalesce(r.refusal_code, ''),
+	                  coalesce(r.refusal_reason, ''), coalesce(r.raw_code, ''), coalesce(r.advice_code, ''), r.request_hash, coalesce(r.detail, '')
+	             FROM unnest($1::bigint[], $2::integer[], $3::boolean[], $4::text[], $5::text[],
+	                         $11::bigint[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[],
+	                         $19::text[], $20::bytea[], $21::text[])
+	               AS r(charge_id, attempt, counted, outcome, reason, run_id, source, class, gateway_reference, result_code,
+	                    refusal_code, refusal_reason, raw_code, advice_code, request_hash, detail)),
 	     u AS (UPDATE charges c
 	              SET state = CASE WHEN c.stop_request = 'cancel' AND r.state IN ('due', 'held') THEN 'cancelled'
 	                               WHEN c.stop_request = 'hold' AND r.state = 'due' THEN 'held'
 	                               ELSE r.state END,
-	                  reason = CASE WHEN c.stop_request IS NOT NULL AND r.state IN ('due', 'held') THEN c.stop_reason ELSE r.reason END,
+	                  reason = CASE WHEN c.stop_request IS NOT NULL AND r.state IN ('due', 'held') THEN c.stop_reason ELSE coalesce(r.reason, '') END,
 	                  decided_by = CASE WHEN c.stop_request IS NOT NULL AND r.state IN ('due', 'held') THEN c.stop_actor ELSE 'gateway' END,
 	                  decided_at = clock_timestamp(),
 	                  answered = c.answered + r.counted::integer,
@@ -55,33 +58,38 @@ const settleQuery = `
 	                  stop_reason = CASE WHEN r.state IN ('pending', 'unknown') THEN c.stop_reason END,
 	                  stop_actor = CASE WHEN r.state IN ('pending', 'unknown') THEN c.stop_actor END,
 	                  lease_owner = NULL, lease_until = NULL
-	             FROM (SELECT DISTINCT ON (charge_id, attempt) * FROM r
-	                    ORDER BY charge_id, attempt, outcome = 'authorised' DESC, counted DESC) r
-	            WHERE c.id = ANY (ARRAY(SELECT k.id FROM charges k WHERE k.id = ANY ($1) ORDER BY k.id FOR UPDATE))
-	              AND c.id = r.charge_id AND c.answered + 1 = r.attempt
+	             FROM unnest($1::bigint[], $2::integer[], $3::boolean[], $4::text[], $5::text[],
+	                         $6::integer[], $7::text[], $8::timestamptz[], $9::double precision[], $10::boolean[])
+	               AS r(charge_id, attempt, counted, outcome, reason, lease_no, state, next_attempt_at, resolve_in, leads)
+	            WHERE c.id = ANY ($1) AND c.id = r.charge_id AND r.leads AND c.answered + 1 = r.attempt
 	              AND CASE WHEN r.outcome = 'authorised' THEN c.state IN ('claimed', 'unknown', 'pending', 'due', 'held')
 	                       WHEN r.counted THEN c.state IN ('claimed', 'unknown', 'pending')
 	                       WHEN r.outcome = 'pending' THEN c.state IN ('claimed', 'unknown', 'pending')
 	                       ELSE c.lease_no = r.lease_no
 	                        AND (c.state IN ('claimed', 'unknown') OR c.state = 'pending' AND r.state = 'pending') END
-	           RETURNING c.id),
-	     d AS (DELETE FROM claims WHERE id = ANY ($21::bigint[]))
-	SELECT r.charge_id FROM r WHERE r.charge_id NOT IN (SELECT id FROM u)`
+	           RETURNING c.id, c.finished_at),
+	     f AS (DELETE FROM open_charges WHERE charge_id IN (SELECT id FROM u WHERE finished_at IS NOT NULL)),
+	     d AS (DELETE FROM claims WHERE id = ANY ($22::bigint[]))
+	SELECT id FROM unnest($1::bigint[]) AS id WHERE id NOT IN (SELECT id FROM u)`
 
 // Settle records what was learnt and moves the charges that still stand where
 // the attempts left them. See scheduler.Store.
 func (db *DB) Settle(ctx context.Context, group []billing.Settlement, settled []scheduler.ClaimID) (scheduler.SettleResult, error) {
-	slices.SortFunc(group, func(a, b billing.Settlement) int { return int(a.ChargeID - b.ChargeID) })
+	slices.SortFunc(group, byWeight)
 	args := settleArguments(group, settled)
+	hot, err := db.hotStatements(ctx)
+	if err != nil {
+		return scheduler.SettleResult{}, fmt.Errorf("settle %d charges: %w", len(group), err)
+	}
 	var stayed []int64
 	if !slices.ContainsFunc(group, func(s billing.Settlement) bool { return s.TokenCause != "" }) {
 		// The usual case: one statement, one round trip, one commit.
-		if err := db.sqlx.SelectContext(ctx, &stayed, settleQuery, args...); err != nil {
+		if err := hot.settle.SelectContext(ctx, &stayed, args...); err != nil {
 			return scheduler.SettleResult{}, fmt.Errorf("settle %d charges: %w", len(group), unavailable(err))
 		}
 	} else {
 		err := db.inTx(ctx, fmt.Sprintf("settle %d charges", len(group)), func(tx *sqlx.Tx) error {
-			if err := tx.SelectContext(ctx, &stayed, settleQuery, args...); err != nil {
+			if err := tx.StmtxContext(ctx, hot.settle).SelectContext(ctx, &stayed, args...); err != nil {
 				return err
 			}
 			return invalidateTokens(ctx, tx, group)
@@ -93,12 +101,34 @@ func (db *DB) Settle(ctx context.Context, group []billing.Settlement, settled []
 	return db.readBack(ctx, group, stayed)
 }
 
+// byWeight sorts by charge and attempt; of several answers to one attempt, the
+// one that says most about the money comes first.
+func byWeight(a, b billing.Settlement) int {
+	return cmp.Or(
+		cmp.Compare(a.ChargeID, b.ChargeID),
+		cmp.Compare(a.Attempt, b.Attempt),
+		-compareBool(a.Outcome == billing.OutcomeAuthorised, b.Outcome == billing.OutcomeAuthorised),
+		-compareBool(a.Counted, b.Counted))
+}
+
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case a:
+		return 1
+	default:
+		return -1
+	}
+}
+
+// settleArguments turns a group sorted by weight into the arrays of settleQuery.
 func settleArguments(group []billing.Settlement, settled []scheduler.ClaimID) []any {
 	n := len(group)
 	var (
 		ids, runs                                   = make(pq.Int64Array, n), make(pq.Int64Array, n)
 		attempts, leases                            = make(pq.Int32Array, n), make(pq.Int32Array, n)
-		counted                                     = make(pq.BoolArray, n)
+		counted, leads                              = make(pq.BoolArray, n), make(pq.BoolArray, n)
 		sources, outcomes, states, reasons, classes = make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
 		nexts                                       = make([]*string, n)
 		resolves                                    = make(pq.Float64Array, n)
@@ -109,6 +139,7 @@ func settleArguments(group []billing.Settlement, settled []scheduler.ClaimID) []
 	for i := range group {
 		s := &group[i]
 		ids[i], runs[i], attempts[i], leases[i], counted[i] = int64(s.ChargeID), s.RunID, int32(s.Attempt), int32(s.LeaseNo), s.Counted
+		leads[i] = i == 0 || s.ChargeID != group[i-1].ChargeID || s.Attempt != group[i-1].Attempt
 		sources[i], outcomes[i], states[i], reasons[i] = string(s.Source), string(s.Outcome), string(s.State), string(s.Reason)
 		if !s.NextAttemptAt.IsZero() {
 			text := s.NextAttemptAt.UTC().Format("2006-01-02T15:04:05.999999Z07:00")
@@ -119,9 +150,27 @@ func settleArguments(group []billing.Settlement, settled []scheduler.ClaimID) []
 		refusals[i], raws[i], advices[i] = s.Reply.RefusalReason, s.Reply.RawCode, s.Reply.AdviceCode
 		hashes[i] = s.Reply.RequestHash[:]
 	}
-	return []any{ids, attempts, leases, counted, sources, outcomes, states, reasons,
-		pq.Array(nexts), resolves, classes, references, results, codes,
-		refusals, raws, advices, hashes, details, runs, pq.Int64Array(claimIDs(settled))}
+	return []any{ids, attempts, counted, outcomes, sparse(reasons), leases, states, waits(nexts), resolves, leads,
+		runs, sources, sparse(classes), sparse(references), sparse(results), sparse(codes), sparse(refusals), sparse(raws), sparse(advices),
+		hashes, sparse(details), pq.Int64Array(claimIDs(settled))}
+}
+
+// waits leaves the column out if no charge waits.
+func waits(nexts []*string) any {
+	if slices.ContainsFunc(nexts, func(next *string) bool { return next != nil }) {
+		return pq.Array(nexts)
+	}
+	return pq.StringArray{}
+}
+
+// sparse leaves out a column without a single text.
+func sparse(column pq.StringArray) pq.StringArray {
+	for _, text := range column {
+		if text != "" {
+			return column
+		}
+	}
+	return pq.StringArray{}
 }
 
 // invalidateTokens marks the tokens that an answer found dead, and holds every
@@ -144,9 +193,9 @@ func invalidateTokens(ctx context.Context, tx *sqlx.Tx, group []billing.Settleme
 	}
 	const hold = `
 		UPDATE charges SET state = 'held', reason = 'token_invalid', decided_by = 'gateway', decided_at = clock_timestamp()
-		 WHERE id = ANY (ARRAY(SELECT c.id FROM charges c
-		                        WHERE c.token_id = ANY ($1) AND c.finished_at IS NULL AND c.state = 'due'
-		                        ORDER BY c.id FOR UPDATE))`
+		 WHERE id = ANY (ARRAY(SELECT c.id FROM open_charges k JOIN charges c ON c.id = k.charge_id
+		                        WHERE k.token_id = ANY ($1) AND c.state = 'due'
+		                        ORDER BY c.id FOR UPDATE OF c))`
 	if _, err := tx.ExecContext(ctx, hold, ids); err != nil {
 		return fmt.Errorf("hold charges of invalid tokens: %w", err)
 	}
