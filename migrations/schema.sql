@@ -313,7 +313,7 @@ CREATE TABLE public.subscriptions (
     reference        text                        NOT NULL,
     description      text                        NOT NULL DEFAULT ''::text,
     CONSTRAINT subscriptions_pkey PRIMARY KEY (id),
-    CONSTRAINT subscriptions_are_stored_once UNIQUE (merchant_account, reference),
+    CONSTRAINT subscriptions_are_stored_once UNIQUE (reference, merchant_account),
     CONSTRAINT subscription_amount_is_not_negative CHECK ((amount_minor >= 0)),
     CONSTRAINT subscription_decision_has_a_reason CHECK (((state = ANY (ARRAY['active'::text, 'completed'::text])) OR (reason <> ''::text))),
     CONSTRAINT subscription_first_cycle_is_positive CHECK ((first_cycle >= 1)),
@@ -352,7 +352,7 @@ CREATE TABLE public.tokens (
     state_since       timestamp with time zone NOT NULL DEFAULT now(),
     created_at        timestamp with time zone NOT NULL DEFAULT now(),
     CONSTRAINT tokens_pkey PRIMARY KEY (id),
-    CONSTRAINT tokens_are_stored_once UNIQUE (merchant_account, token),
+    CONSTRAINT tokens_are_stored_once UNIQUE (token, merchant_account),
     CONSTRAINT token_invalid_has_a_cause CHECK (((state <> 'invalid'::text) OR (cause <> ''::text))),
     CONSTRAINT token_is_short CHECK (((length(token) >= 1) AND (length(token) <= 64))),
     CONSTRAINT token_shopper_reference_is_short CHECK (((length(shopper_reference) >= 3) AND (length(shopper_reference) <= 256))),
@@ -434,18 +434,14 @@ COMMENT ON FUNCTION check_new_charges() IS 'New charges have a token, and where 
 CREATE OR REPLACE FUNCTION public.check_new_subscriptions()
  RETURNS trigger
  LANGUAGE plpgsql
- SET enable_seqscan TO 'off'
- SET enable_hashjoin TO 'off'
- SET enable_mergejoin TO 'off'
 AS $function$
 DECLARE
     stray text;
 BEGIN
-    SELECT n.reference INTO stray
-      FROM new_rows n
-     WHERE NOT EXISTS (SELECT FROM tokens t WHERE t.id = n.token_id AND t.merchant_account = n.merchant_account)
-     LIMIT 1;
-    IF FOUND THEN
+    EXECUTE 'SELECT n.reference FROM new_rows n
+              WHERE NOT EXISTS (SELECT FROM tokens t WHERE t.id = n.token_id AND t.merchant_account = n.merchant_account)
+              LIMIT 1' INTO stray;
+    IF stray IS NOT NULL THEN
         RAISE EXCEPTION 'subscription % has a token that its merchant account does not have', stray
             USING ERRCODE = 'foreign_key_violation', CONSTRAINT = 'subscription_has_a_token';
     END IF;

@@ -12,7 +12,7 @@ import (
 // The statements of the protocol, by a part of their text that no other has.
 const (
 	claimStatement  = "SET state = 'claimed'"
-	settleStatement = "INSERT INTO observations (charge_id, at, run_id, attempt, counted"
+	settleStatement = "INSERT INTO observations (charge_id, at, attempt, counted"
 	moveStatement   = "SET state = $3, decided_by"
 )
 

@@ -102,6 +102,7 @@ func (t *pgTrap) open() {
 
 // A pgSession is one connection's memory.
 type pgSession struct {
+	named  map[string][]byte      // prepared statements, by their names
 	seen   bool                   // the trap's statement was sent in this transaction
 	holdup atomic.Pointer[pgTrap] // keep the server's next answer
 }
@@ -123,7 +124,7 @@ func (p *pgProxy) serve(client net.Conn) {
 		delete(p.conns, server)
 		p.mu.Unlock()
 	}()
-	var session pgSession
+	session := pgSession{named: map[string][]byte{}}
 	go func() {
 		defer client.Close()
 		buffer := make([]byte, 64<<10)
@@ -170,11 +171,15 @@ func (p *pgProxy) trapped(message []byte, first bool, session *pgSession) *pgTra
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	trap := p.trap
-	if trap == nil || first {
+	if first {
+		return nil
+	}
+	statement := session.statement(message)
+	if trap == nil {
 		return nil
 	}
 	kind := message[0]
-	isStatement := (kind == 'P' || kind == 'Q') && bytes.Contains(message, []byte(trap.statement))
+	isStatement := bytes.Contains(statement, []byte(trap.statement))
 	isCommit := kind == 'Q' && bytes.Contains(message, []byte("COMMIT"))
 	hit := false
 	switch trap.moment {
@@ -200,6 +205,27 @@ func (p *pgProxy) trapped(message []byte, first bool, session *pgSession) *pgTra
 	}
 	p.trap = nil
 	return trap
+}
+
+// statement returns the text that a message is about to run, if it is one that
+// runs a statement: an unnamed one, or one that was prepared under a name before.
+func (s *pgSession) statement(message []byte) []byte {
+	body := message[5:]
+	switch message[0] {
+	case 'Q':
+		return body
+	case 'P':
+		name, text, _ := bytes.Cut(body, []byte{0})
+		if len(name) == 0 {
+			return text
+		}
+		s.named[string(name)] = text
+	case 'B':
+		_, rest, _ := bytes.Cut(body, []byte{0}) // the portal
+		name, _, _ := bytes.Cut(rest, []byte{0})
+		return s.named[string(name)]
+	}
+	return nil
 }
 
 // readPGMessage reads one message of the frontend; the first has no type byte.

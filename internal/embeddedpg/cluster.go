@@ -47,7 +47,7 @@ var ourSettings = map[string]string{
 	"port":                    strconv.Itoa(socketPort),
 	"max_connections":         "200",
 	"shared_buffers":          "128MB",
-	"max_wal_size":            "1GB",
+	"max_wal_size":            "2GB",
 	"timezone":                "UTC",
 	"log_timezone":            "UTC",
 	"log_destination":         "stderr",

@@ -60,7 +60,16 @@ func (db *DB) SQL() *sql.DB { return db.sqlx.DB }
 // inTx runs work in one transaction: committed on nil, rolled back on an error
 // or a panic. An error at COMMIT is ErrUnknown: the caller must read back.
 func (db *DB) inTx(ctx context.Context, doing string, work func(tx *sqlx.Tx) error) error {
-	tx, err := db.sqlx.BeginTxx(ctx, nil)
+	return inTxOf(ctx, db.sqlx, doing, work)
+}
+
+// A beginner begins transactions: the pool, or one connection of it.
+type beginner interface {
+	BeginTxx(ctx context.Context, opts *sql.TxOptions) (*sqlx.Tx, error)
+}
+
+func inTxOf(ctx context.Context, db beginner, doing string, work func(tx *sqlx.Tx) error) error {
+	tx, err := db.BeginTxx(ctx, nil)
 	if err != nil {
 		return fmt.Errorf("%s: begin: %w", doing, unavailable(err))
 	}

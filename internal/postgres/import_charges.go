@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"database/sql/driver"
 	"fmt"
 
 	"github.com/contauth/contauth/billing"
@@ -16,7 +17,7 @@ func (db *DB) ImportCharges(ctx context.Context, rows billing.ImportRows[billing
 		return importCharges(ctx, job, rows)
 	})
 	if err == nil && !req.DryRun && result.New >= importSize {
-		db.analyse(ctx, "tokens", "charges")
+		db.analyse(ctx, "charges")
 	}
 	return result, err
 }
@@ -25,7 +26,7 @@ func importCharges(ctx context.Context, job *importJob, rows billing.ImportRows[
 	if err := stageCharges(ctx, job, rows); err != nil {
 		return err
 	}
-	if err := job.refuseDuplicates(ctx); err != nil {
+	if err := job.refuseDuplicates(ctx, "charges"); err != nil {
 		return err
 	}
 	if err := job.storeTokens(ctx); err != nil {
@@ -37,7 +38,7 @@ func importCharges(ctx context.Context, job *importJob, rows billing.ImportRows[
 	if err := refuseChargeDifferences(ctx, job); err != nil {
 		return err
 	}
-	if err := job.stopIfBad(); err != nil {
+	if err := job.stopIfBad(ctx); err != nil {
 		return err
 	}
 	if err := job.tellChanges(ctx); err != nil {
@@ -63,8 +64,8 @@ func stageCharges(ctx context.Context, job *importJob, rows billing.ImportRows[b
 	const copyIn = `
 		COPY staged (line, merchant_account, reference, shopper_reference, token, payment_method,
 			amount_minor, currency, description, due_at) FROM STDIN`
-	return stage(ctx, job, rows, create, copyIn, func(c billing.ImportedCharge, v []any) {
-		v[0], v[1], v[2], v[3], v[4], v[5] = c.Line, c.MerchantAccount, c.Reference, c.ShopperReference, c.Token, c.PaymentMethod
+	return stage(ctx, job, rows, create, copyIn, func(c billing.ImportedCharge, v []driver.Value) {
+		v[0], v[1], v[2], v[3], v[4], v[5] = int64(c.Line), c.MerchantAccount, c.Reference, c.ShopperReference, c.Token, c.PaymentMethod
 		v[6], v[7], v[8], v[9] = c.Amount.Minor, c.Amount.Currency, c.Description, c.DueAt
 	})
 }
@@ -213,12 +214,5 @@ func insertCharges(ctx context.Context, job *importJob) error {
 		  FROM staged g
 		  JOIN tokens t ON t.merchant_account = g.merchant_account AND t.token = g.token
 		 WHERE NOT EXISTS (SELECT FROM charges c WHERE c.merchant_account = g.merchant_account AND c.reference = g.reference)`
-	inserted, err := job.exec(ctx, insert, job.req.Actor)
-	if violates(err, "charges_are_made_once") || err == nil && inserted != r.New {
-		return fmt.Errorf("someone stored one of these charges at this moment, import again: %w", billing.ErrConflict)
-	}
-	if err != nil {
-		return fmt.Errorf("store charges: %w", err)
-	}
-	return nil
+	return job.insert(ctx, insert, "charges_are_made_once", r.New, job.req.Actor)
 }

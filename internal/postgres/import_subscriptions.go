@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"database/sql/driver"
 	"fmt"
 
 	"github.com/lib/pq"
@@ -18,7 +19,7 @@ func (db *DB) ImportSubscriptions(ctx context.Context, rows billing.ImportRows[b
 		return importSubscriptions(ctx, job, rows)
 	})
 	if err == nil && !req.DryRun && result.New >= importSize {
-		db.analyse(ctx, "tokens", "subscriptions")
+		db.analyse(ctx, "subscriptions")
 	}
 	return result, err
 }
@@ -27,7 +28,7 @@ func importSubscriptions(ctx context.Context, job *importJob, rows billing.Impor
 	if err := stageSubscriptions(ctx, job, rows); err != nil {
 		return err
 	}
-	if err := job.refuseDuplicates(ctx); err != nil {
+	if err := job.refuseDuplicates(ctx, "subscriptions"); err != nil {
 		return err
 	}
 	if err := job.storeTokens(ctx); err != nil {
@@ -39,7 +40,7 @@ func importSubscriptions(ctx context.Context, job *importJob, rows billing.Impor
 	if err := refuseSubscriptionDifferences(ctx, job); err != nil {
 		return err
 	}
-	if err := job.stopIfBad(); err != nil {
+	if err := job.stopIfBad(ctx); err != nil {
 		return err
 	}
 	if err := job.tellChanges(ctx); err != nil {
@@ -66,18 +67,18 @@ func stageSubscriptions(ctx context.Context, job *importJob, rows billing.Import
 			amount_minor, currency, description,
 			interval_unit, interval_count, anchor, timezone, max_cycles, ends_on,
 			first_cycle, first_due_at, waived) FROM STDIN`
-	return stage(ctx, job, rows, create, copyIn, func(s billing.ImportedSubscription, v []any) {
-		v[0], v[1], v[2], v[3], v[4], v[5] = s.Line, s.MerchantAccount, s.Reference, s.ShopperReference, s.Token, s.PaymentMethod
+	return stage(ctx, job, rows, create, copyIn, func(s billing.ImportedSubscription, v []driver.Value) {
+		v[0], v[1], v[2], v[3], v[4], v[5] = int64(s.Line), s.MerchantAccount, s.Reference, s.ShopperReference, s.Token, s.PaymentMethod
 		v[6], v[7], v[8] = s.Amount.Minor, s.Amount.Currency, s.Description
-		v[9], v[10], v[11], v[12] = string(s.Calendar.Interval.Unit), s.Calendar.Interval.Count, s.Calendar.Anchor.String(), s.Calendar.Zone.String()
+		v[9], v[10], v[11], v[12] = string(s.Calendar.Interval.Unit), int64(s.Calendar.Interval.Count), s.Calendar.Anchor.String(), s.Calendar.Zone.String()
 		v[13], v[14] = nil, nil
 		if s.Calendar.MaxCycles > 0 {
-			v[13] = s.Calendar.MaxCycles
+			v[13] = int64(s.Calendar.MaxCycles)
 		}
 		if !s.Calendar.EndsOn.IsZero() {
 			v[14] = s.Calendar.EndsOn.String()
 		}
-		v[15], v[16], v[17] = s.FirstCycle, nil, s.Waived
+		v[15], v[16], v[17] = int64(s.FirstCycle), nil, int64(s.Waived)
 		if !s.FirstDueAt.IsZero() {
 			v[16] = s.FirstDueAt
 		}
@@ -320,12 +321,5 @@ func insertSubscriptions(ctx context.Context, job *importJob) error {
 	if r.New == 0 {
 		return nil
 	}
-	inserted, err := job.exec(ctx, insert, job.req.Actor)
-	if violates(err, "subscriptions_are_stored_once") || err == nil && inserted != r.New {
-		return fmt.Errorf("someone stored one of these subscriptions at this moment, import again: %w", billing.ErrConflict)
-	}
-	if err != nil {
-		return fmt.Errorf("store subscriptions: %w", err)
-	}
-	return nil
+	return job.insert(ctx, insert, "subscriptions_are_stored_once", r.New, job.req.Actor)
 }
