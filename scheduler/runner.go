@@ -32,7 +32,7 @@ func DefaultOptions() Options {
 	return Options{
 		Lease: 90 * time.Second, GatewayTimeout: 60 * time.Second, ClaimAhead: 2 * time.Second,
 		Flush: 20 * time.Millisecond, Replays: []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute},
-		ClaimSize: 500, FlushSize: 500,
+		ClaimSize: 1000, FlushSize: 500,
 	}
 }
 

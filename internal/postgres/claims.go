@@ -222,9 +222,13 @@ const rememberClaimQuery = `
 	RETURNING id`
 
 // claimQuery leases the due charges of a window of a manifest, in one
-// statement. Twice the ids come as an array from a subquery: joined in
-// directly, the planner may choose to read the whole table of charges. Rows that
-// others have locked are left for a later pass.
+// statement. Their ids, and then their places, come as arrays from subqueries:
+// joined in directly, the planner may choose to read the whole table of charges.
+// The open charges of the same token are looked up one by one and not joined: to
+// plan a join, the planner reads the ends of the index of open_charges, where
+// the dead entries are. Rows that others have locked are left for a later pass,
+// and so is one that changed just before its lock was won: its new place is one
+// that this statement's snapshot does not know.
 const claimQuery = `
 	WITH run AS MATERIALIZED (SELECT id, as_of FROM runs WHERE id = $1 AND state = 'running' FOR SHARE),
 	     w AS MATERIALIZED (
@@ -239,16 +243,17 @@ const claimQuery = `
 	       run_id = $1, attempt_started_at = coalesce(c.attempt_started_at, clock_timestamp()),
 	       wire_version = $5, account_settings_id = $6, replays = 0
 	  FROM tokens t
-	 WHERE c.id = ANY (ARRAY(
-	         SELECT c2.id
+	 WHERE c.ctid = ANY (ARRAY(
+	         SELECT c2.ctid
 	           FROM charges c2 JOIN w ON w.charge_id = c2.id
 	          WHERE c2.id = ANY (ARRAY(SELECT charge_id FROM w))
 	            AND c2.state = 'due' AND c2.stop_request IS NULL
 	            AND c2.next_attempt_at <= (SELECT as_of FROM run)
 	            AND c2.amount_minor = w.amount_minor AND c2.token_id = w.token_id AND c2.answered = w.answered
-	            AND NOT EXISTS (SELECT FROM open_charges k JOIN charges o ON o.id = k.charge_id
-	                             WHERE k.token_id = c2.token_id AND k.charge_id <> c2.id
-	                               AND o.state IN ('claimed', 'pending', 'unknown'))
+	            AND coalesce((SELECT true FROM open_charges k
+	                           WHERE k.token_id = c2.token_id AND k.charge_id <> c2.id
+	                             AND (SELECT o.state FROM charges o WHERE o.id = k.charge_id) IN ('claimed', 'pending', 'unknown')
+	                           LIMIT 1), false) IS FALSE
 	          ORDER BY c2.id
 	            FOR UPDATE OF c2 SKIP LOCKED))
 	   AND t.id = c.token_id

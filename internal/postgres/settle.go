@@ -68,7 +68,7 @@ const settleQuery = `
 	                       ELSE c.lease_no = r.lease_no
 	                        AND (c.state IN ('claimed', 'unknown') OR c.state = 'pending' AND r.state = 'pending') END
 	           RETURNING c.id, c.finished_at),
-	     f AS (DELETE FROM open_charges WHERE charge_id IN (SELECT id FROM u WHERE finished_at IS NOT NULL)),
+	     f AS (DELETE FROM open_charges WHERE charge_id = ANY (ARRAY(SELECT id FROM u WHERE finished_at IS NOT NULL))),
 	     d AS (DELETE FROM claims WHERE id = ANY ($22::bigint[]))
 	SELECT id FROM unnest($1::bigint[]) AS id WHERE id NOT IN (SELECT id FROM u)`
 
