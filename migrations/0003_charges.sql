@@ -59,21 +59,22 @@ CREATE TABLE charges (
     CONSTRAINT charge_answered_is_not_negative CHECK (answered >= 0),
     CONSTRAINT charge_stop_is_whole CHECK (stop_request IS NULL AND stop_reason IS NULL AND stop_actor IS NULL
         OR stop_request IN ('cancel', 'hold') AND stop_reason IS NOT NULL AND stop_actor IS NOT NULL)
-) WITH (fillfactor = 45, autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+) WITH (fillfactor = 45, autovacuum_analyze_scale_factor = 0.05);
 COMMENT ON TABLE charges IS 'Money owed for one cycle or one unscheduled request. The row carries its open attempt: a claimed row is the written-ahead intent of attempt answered + 1.';
 COMMENT ON COLUMN charges.due_at IS 'When the money fell due; never changes.';
 COMMENT ON COLUMN charges.next_attempt_at IS 'Business time from which a run may take the charge.';
 COMMENT ON COLUMN charges.answered IS 'Attempts with a definite answer; the open or next attempt is answered + 1.';
 COMMENT ON COLUMN charges.attempt_started_at IS 'When the present attempt number was first claimed, on the database''s clock; the key''s safe life counts from it. Null when no request of that number can have left.';
 COMMENT ON COLUMN charges.resolve_at IS 'Real time at which the resolver looks at an unknown or pending charge; null when only a person or a message from outside can settle it.';
-COMMENT ON COLUMN charges.stop_request IS 'A person''s wish to stop a charge that is claimed; the process that holds the lease obeys before it sends.';
+COMMENT ON COLUMN charges.stop_request IS 'A person''s wish to stop a charge that is claimed, pending or unknown: the process that holds the lease obeys before it sends, and nobody sends it again.';
 
 -- An unscheduled charge has no cycle and needs no entry here.
 CREATE UNIQUE INDEX charge_cycles_are_made_once ON charges (subscription_id, cycle) WHERE subscription_id IS NOT NULL;
 
 -- No index of charges names a column that a claim or its usual answer changes:
--- both are heap-only updates, for which the table's fill factor leaves room.
--- That halves the server's work for a charge.
+-- both are heap-only updates, for which the table's fill factor leaves room, and
+-- which clean up after themselves: vacuum need not come often. That halves the
+-- server's work for a charge.
 CREATE INDEX charges_to_resolve ON charges (resolve_at) WHERE resolve_at IS NOT NULL;
 
 -- What is open has a table of its own instead of partial indexes, so that no
@@ -81,7 +82,7 @@ CREATE INDEX charges_to_resolve ON charges (resolve_at) WHERE resolve_at IS NOT 
 CREATE TABLE open_charges (
     charge_id bigint PRIMARY KEY,
     token_id  bigint NOT NULL
-) WITH (autovacuum_vacuum_scale_factor = 0.02, autovacuum_vacuum_insert_scale_factor = 0.02, autovacuum_analyze_scale_factor = 0.02);
+) WITH (autovacuum_vacuum_scale_factor = 0.1);
 COMMENT ON TABLE open_charges IS 'Every charge that is not finished, found without reading the finished ones. Triggers of charges add rows; who finishes a charge deletes its row. A row too many does no harm: whoever reads it looks at the charge.';
 CREATE INDEX open_charges_by_token ON open_charges (token_id, charge_id);
 

@@ -27,7 +27,7 @@ CREATE TABLE runs (
 );
 COMMENT ON TABLE runs IS 'One batch. manifest_hash is SHA-256 over the lines that contauth run show ID --manifest prints.';
 COMMENT ON COLUMN runs.as_of_date IS 'Set when the run was asked for by date: it takes cycles whose local date is on or before it.';
-COMMENT ON COLUMN runs.business_day IS 'The day that «one charge a token and business day» counts for this run: as_of_date, else the UTC date of as_of.';
+COMMENT ON COLUMN runs.business_day IS 'The day that one charge a token and business day counts for this run: as_of_date, else the UTC date of as_of.';
 CREATE INDEX runs_by_business_day ON runs (business_day);
 
 CREATE TABLE run_items (

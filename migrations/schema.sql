@@ -1,5 +1,5 @@
 -- The schema as the migrations leave it, for readers. Nobody runs this file: it
--- is written by «go test ./migrations -update», and a test compares what it makes
+-- is written by "go test ./migrations -update", and a test compares what it makes
 -- with what the migrations make. The role contauth_reader must exist.
 
 CREATE SCHEMA reporting;
@@ -100,14 +100,14 @@ CASE state
     ELSE false
 END),
     CONSTRAINT charge_stop_is_whole CHECK ((((stop_request IS NULL) AND (stop_reason IS NULL) AND (stop_actor IS NULL)) OR ((stop_request = ANY (ARRAY['cancel'::text, 'hold'::text])) AND (stop_reason IS NOT NULL) AND (stop_actor IS NOT NULL))))
-) WITH (fillfactor=45, autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_insert_scale_factor=0.02, autovacuum_analyze_scale_factor=0.02);
+) WITH (fillfactor=45, autovacuum_analyze_scale_factor=0.05);
 COMMENT ON TABLE public.charges IS 'Money owed for one cycle or one unscheduled request. The row carries its open attempt: a claimed row is the written-ahead intent of attempt answered + 1.';
 COMMENT ON COLUMN public.charges.due_at IS 'When the money fell due; never changes.';
 COMMENT ON COLUMN public.charges.next_attempt_at IS 'Business time from which a run may take the charge.';
 COMMENT ON COLUMN public.charges.attempt_started_at IS 'When the present attempt number was first claimed, on the database''s clock; the key''s safe life counts from it. Null when no request of that number can have left.';
 COMMENT ON COLUMN public.charges.resolve_at IS 'Real time at which the resolver looks at an unknown or pending charge; null when only a person or a message from outside can settle it.';
 COMMENT ON COLUMN public.charges.answered IS 'Attempts with a definite answer; the open or next attempt is answered + 1.';
-COMMENT ON COLUMN public.charges.stop_request IS 'A person''s wish to stop a charge that is claimed; the process that holds the lease obeys before it sends.';
+COMMENT ON COLUMN public.charges.stop_request IS 'A person''s wish to stop a charge that is claimed, pending or unknown: the process that holds the lease obeys before it sends, and nobody sends it again.';
 
 CREATE TABLE public.claims (
     id               bigint                   GENERATED ALWAYS AS IDENTITY,
@@ -184,7 +184,7 @@ CREATE TABLE public.open_charges (
     charge_id bigint NOT NULL,
     token_id  bigint NOT NULL,
     CONSTRAINT open_charges_pkey PRIMARY KEY (charge_id)
-) WITH (autovacuum_vacuum_scale_factor=0.02, autovacuum_vacuum_insert_scale_factor=0.02, autovacuum_analyze_scale_factor=0.02);
+) WITH (autovacuum_vacuum_scale_factor=0.1);
 COMMENT ON TABLE public.open_charges IS 'Every charge that is not finished, found without reading the finished ones. Triggers of charges add rows; who finishes a charge deletes its row. A row too many does no harm: whoever reads it looks at the charge.';
 
 CREATE TABLE public.processes (
@@ -266,7 +266,7 @@ CREATE TABLE public.runs (
 );
 COMMENT ON TABLE public.runs IS 'One batch. manifest_hash is SHA-256 over the lines that contauth run show ID --manifest prints.';
 COMMENT ON COLUMN public.runs.as_of_date IS 'Set when the run was asked for by date: it takes cycles whose local date is on or before it.';
-COMMENT ON COLUMN public.runs.business_day IS 'The day that «one charge a token and business day» counts for this run: as_of_date, else the UTC date of as_of.';
+COMMENT ON COLUMN public.runs.business_day IS 'The day that one charge a token and business day counts for this run: as_of_date, else the UTC date of as_of.';
 
 CREATE TABLE public.send_slots (
     merchant_account text                     NOT NULL,

@@ -17,7 +17,7 @@ var update = flag.Bool("update", false, "write schema.sql anew")
 const schemaFile = "schema.sql"
 
 const schemaHeader = `-- The schema as the migrations leave it, for readers. Nobody runs this file: it
--- is written by «go test ./migrations -update», and a test compares what it makes
+-- is written by "go test ./migrations -update", and a test compares what it makes
 -- with what the migrations make. The role contauth_reader must exist.
 `
 

@@ -154,7 +154,7 @@ func (s *stage) ending() ending {
 }
 
 // Every fault of the gateway, before and after it acted, once, and where the
-// charge ends. «Once» means that the next try of the same request finds the
+// charge ends. "Once" means that the next try of the same request finds the
 // gateway well again.
 func TestGatewayFault_EndsWhereItMust(t *testing.T) {
 	const (
@@ -190,7 +190,7 @@ func TestGatewayFault_EndsWhereItMust(t *testing.T) {
 		{"reset after acting", "when: after, do: reset", paidAfterUnknown},
 		{"no answer before acting", "when: before, do: drop", paidAfterUnknown},
 		{"no answer after acting", "when: after, do: drop", paidAfterUnknown},
-		{"slow drip of «try later» before acting", "when: before, do: drip", paidAfterNo},
+		{"slow drip of a request to try later, before acting", "when: before, do: drip", paidAfterNo},
 		{"slow drip after acting", "when: after, do: drip", paidAfterUnknown},
 		{"late answer before acting", "when: before, do: delay, wait: 300ms", ending{authorised, billing.ChargePaid, "", 1, 1}},
 		{"late answer after acting", "when: after, do: delay, wait: 300ms", ending{authorised, billing.ChargePaid, "", 1, 1}},
@@ -279,7 +279,7 @@ func TestGatewayFault_RefusedConnection(t *testing.T) {
 	}
 }
 
-// A burst of «no such token» is the account's fault, not that of its tokens.
+// A burst of "no such token" is the account's fault, not that of its tokens.
 func TestGatewayFault_BurstOfUnknownTokens(t *testing.T) {
 	t.Parallel()
 	s := newStage(t, "- {match: {every: 1}, when: before, do: status, code: 422, error_code: '803'}")

@@ -185,7 +185,7 @@ func (c *checker) find(ctx context.Context, f *findings, query string, args ...a
 }
 
 // findAll runs queries that take the merchant account as their only argument:
-// ” for all.
+// "" for all.
 func (c *checker) findAll(ctx context.Context, f *findings, queries ...string) error {
 	for _, query := range queries {
 		if err := c.find(ctx, f, query, c.req.MerchantAccount); err != nil {

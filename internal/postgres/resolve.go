@@ -100,9 +100,10 @@ func expireClaim(ctx context.Context, tx *sqlx.Tx, run scheduler.RunID, merchant
 // ClaimReplays leases unknown and pending charges whose time has come, to be
 // sent again with the same key and bytes. A replay may be the charge, so the
 // facts of now are checked in the same transaction (charge protocol, step 10):
-// one that nobody wants any more, whose token died, whose run was aborted,
-// whose key may be forgotten or whose bytes this program cannot write is left
-// to messages from outside and to people, with its reason.
+// one that nobody wants any more, whose token died, whose run was aborted or
+// whose key may be forgotten is left to messages from outside and to people,
+// with its reason. One whose bytes this program cannot write is left to a
+// program that can.
 func (db *DB) ClaimReplays(ctx context.Context, req scheduler.ReplayRequest) (scheduler.ClaimResult, error) {
 	result := scheduler.ClaimResult{Slots: req.SlotsHeld}
 	hot, err := db.hotStatements(ctx)
