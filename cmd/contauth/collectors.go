@@ -35,6 +35,15 @@ func (s *session) collectors(ctx context.Context, logger hclog.Logger) (map[stri
 	return collectors, nil
 }
 
+// inFlight is how many requests may be in flight at all merchant accounts.
+func (s *session) inFlight() int {
+	sum := 0
+	for _, a := range s.config.MerchantAccounts {
+		sum += a.MaxInFlight
+	}
+	return sum
+}
+
 // newRunner registers this process and returns its runner.
 func (s *session) newRunner(ctx context.Context, logger hclog.Logger) (*scheduler.Runner, error) {
 	collectors, err := s.collectors(ctx, logger)

@@ -31,6 +31,21 @@ func tuneGC(lookup func(string) (string, bool)) {
 	}
 }
 
+// What a process that charges may use: enough for the program itself, and a
+// part for each request that may be in flight.
+const (
+	memoryBase       = 32 << 20
+	memoryPerRequest = 48 << 10
+)
+
+// limitMemory lets the garbage collector work more often when memory would grow
+// past what inFlight requests need, unless GOMEMLIMIT says where that begins.
+func limitMemory(lookup func(string) (string, bool), inFlight int) {
+	if _, set := lookup("GOMEMLIMIT"); !set {
+		debug.SetMemoryLimit(memoryBase + int64(inFlight)*memoryPerRequest)
+	}
+}
+
 // gcSetting is the setting of the garbage collector that tuneGC leaves.
 func gcSetting(lookup func(string) (string, bool)) string {
 	if value, set := lookup("GOGC"); set {
