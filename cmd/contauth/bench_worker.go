@@ -198,6 +198,9 @@ func (e *env) benchNaive(ctx context.Context, job bench.Job) (bench.Sample, erro
 	db.SetMaxOpenConns(job.Series.InFlight)
 	db.SetMaxIdleConns(job.Series.InFlight)
 	naive := bench.Naive{DB: db, Collectors: collectors, RunID: job.RunID}
+	if err := naive.Prepare(ctx); err != nil {
+		return bench.Sample{}, err
+	}
 	return drive(ctx, job, func(ctx context.Context, _ int64) error { return naive.Charge(ctx) })
 }
 
