@@ -308,12 +308,6 @@ func (w *world) stats() gatewayStats {
 	return s
 }
 
-// script gives the sandbox rules to misbehave by.
-func (w *world) script(yaml string) {
-	w.t.Helper()
-	w.call(http.MethodPut, "/sandbox/script", yaml)
-}
-
 // call talks to the sandbox's control routes.
 func (w *world) call(method, path, body string) []byte {
 	w.t.Helper()

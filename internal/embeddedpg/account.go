@@ -36,6 +36,7 @@ func accountFor(dir string) (account, error) {
 			return accountOf(found)
 		}
 	}
+	//lint:ignore ST1005 Postgres is a name
 	return account{}, errors.New("Postgres does not run as root, and there is neither a user postgres nor a user nobody: make one, or start contauth as an ordinary user")
 }
 

@@ -137,11 +137,13 @@ func stage[Row any](ctx context.Context, j *importJob, rows billing.ImportRows[R
 			}
 			j.result.Rows++
 			values(row, args)
-			if _, err := stmt.Exec(args); err != nil { //nolint:staticcheck // a line of COPY is not a statement that could be cancelled
+			//lint:ignore SA1019 a line of COPY is no statement that could be cancelled
+			if _, err := stmt.Exec(args); err != nil {
 				return fmt.Errorf("copy the file: %w", err)
 			}
 		}
-		if _, err := stmt.Exec(nil); err != nil { //nolint:staticcheck // as above
+		//lint:ignore SA1019 as above
+		if _, err := stmt.Exec(nil); err != nil {
 			return fmt.Errorf("copy the file: %w", err)
 		}
 		return nil
