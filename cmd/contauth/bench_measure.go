@@ -199,6 +199,9 @@ func (b *bencher) plan(ctx context.Context, s *session, data bench.Book, series 
 	case bench.BookBacklog:
 		wanted, limit = b.flags.backlog, 0
 	}
+	if err := data.ForgetRuns(ctx); err != nil {
+		return 0, err
+	}
 	if err := b.topUp(ctx, data, wanted); err != nil {
 		return 0, err
 	}

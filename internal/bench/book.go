@@ -71,10 +71,20 @@ func (b Book) AddSubscriptions(ctx context.Context, n int) error {
 	return nil
 }
 
-// Settle lets the planner know what is there and brings the disk up to date, so
-// that neither a missing statistic nor a checkpoint falls into a measurement.
+// ForgetRuns empties the manifests of runs that are over. Most of a measured
+// run's items are left when its time is up; the vacuum of millions of them would
+// take its share of all that is measured later.
+func (b Book) ForgetRuns(ctx context.Context) error {
+	if _, err := b.DB.ExecContext(ctx, `TRUNCATE run_items, run_exclusions`); err != nil {
+		return fmt.Errorf("forget runs: %w", err)
+	}
+	return nil
+}
+
+// Settle vacuums, lets the planner know what is there and brings the disk up to
+// date, so that neither of them falls into a measurement.
 func (b Book) Settle(ctx context.Context) error {
-	for _, query := range []string{`ANALYZE`, `CHECKPOINT`} {
+	for _, query := range []string{`VACUUM (ANALYZE)`, `CHECKPOINT`} {
 		if _, err := b.DB.ExecContext(ctx, query); err != nil {
 			return fmt.Errorf("settle the book: %w", err)
 		}
