@@ -34,7 +34,7 @@ func tuneGC(lookup func(string) (string, bool)) {
 // What a process that charges may use: enough for the program itself, and a
 // part for each request that may be in flight.
 const (
-	memoryBase       = 32 << 20
+	memoryBase       = 29 << 20
 	memoryPerRequest = 48 << 10
 )
 
