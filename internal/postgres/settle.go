@@ -107,18 +107,18 @@ func byWeight(a, b billing.Settlement) int {
 	return cmp.Or(
 		cmp.Compare(a.ChargeID, b.ChargeID),
 		cmp.Compare(a.Attempt, b.Attempt),
-		-compareBool(a.Outcome == billing.OutcomeAuthorised, b.Outcome == billing.OutcomeAuthorised),
-		-compareBool(a.Counted, b.Counted))
+		cmp.Compare(weight(b), weight(a)))
 }
 
-func compareBool(a, b bool) int {
+// weight is how much an answer says about the money. What is authorised counts.
+func weight(s billing.Settlement) int {
 	switch {
-	case a == b:
-		return 0
-	case a:
+	case s.Outcome == billing.OutcomeAuthorised:
+		return 2
+	case s.Counted:
 		return 1
 	default:
-		return -1
+		return 0
 	}
 }
 
