@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"os"
-	"runtime/debug"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -59,7 +58,7 @@ func runSandbox(cmd *cobra.Command, e *env, f sandboxFlags) error {
 		return err
 	}
 	if !e.inDemo { // else the process is not the sandbox's own
-		tuneMemory(e.lookup)
+		limitMemory(e.lookup, sandboxMemory)
 	}
 	listener, err := sandbox.Listen(f.listen)
 	if err != nil {
@@ -113,16 +112,4 @@ func (e *env) announceSandbox(address net.Addr, dir string) error {
 	}
 	_, err := fmt.Fprintf(e.stdout, "sandbox listening on %s (ledger in %s)\n", url, dir)
 	return err
-}
-
-// tuneMemory lets the garbage collector work less often, within a limit: the
-// sandbox shares its machine with what it is there to measure. The variables
-// of the Go runtime still win.
-func tuneMemory(lookup func(string) (string, bool)) {
-	if _, set := lookup("GOGC"); !set {
-		debug.SetGCPercent(400)
-	}
-	if _, set := lookup("GOMEMLIMIT"); !set {
-		debug.SetMemoryLimit(768 << 20)
-	}
 }
