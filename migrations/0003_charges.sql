@@ -73,8 +73,7 @@ CREATE UNIQUE INDEX charge_cycles_are_made_once ON charges (subscription_id, cyc
 
 -- No index of charges names a column that a claim or its usual answer changes:
 -- both are heap-only updates, for which the table's fill factor leaves room, and
--- which clean up after themselves: vacuum need not come often. That halves the
--- server's work for a charge.
+-- which clean up after themselves: vacuum need not come often.
 CREATE INDEX charges_to_resolve ON charges (resolve_at) WHERE resolve_at IS NOT NULL;
 
 -- What is open has a table of its own instead of partial indexes, so that no
