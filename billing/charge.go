@@ -111,7 +111,6 @@ type ClaimedCharge struct {
 	RunID            int64
 	Replays          int       // how often the resolver has sent this attempt again
 	Pending          bool      // the gateway said it accepted this attempt; a replay asks for the result
-	StartedAt        time.Time // when this attempt's number was first claimed, the database's clock
 	BusinessNow      time.Time // the run's business time: waits count from it
 
 	// SendBy is the last moment at which a request may start, so that it ends

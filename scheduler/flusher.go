@@ -83,15 +83,21 @@ func (f *flusher) gather(group []*parcel) []*parcel {
 	timer := time.NewTimer(f.wait)
 	defer timer.Stop()
 	for len(group) < f.size {
+		var p *parcel
+		var open bool
 		select {
-		case p, ok := <-f.answers:
-			if !ok {
+		case p, open = <-f.answers: // what is there already, without the price of the timer
+		default:
+			select {
+			case p, open = <-f.answers:
+			case <-timer.C:
 				return group
 			}
-			group = append(group, p)
-		case <-timer.C:
+		}
+		if !open {
 			return group
 		}
+		group = append(group, p)
 	}
 	return group
 }

@@ -36,7 +36,6 @@ type claimedRow struct {
 	RunID            int64                            `db:"run_id"`
 	Replays          int                              `db:"replays"`
 	Pending          bool                             `db:"pending"`
-	StartedAt        time.Time                        `db:"attempt_started_at"`
 	BusinessNow      time.Time                        `db:"business_now"`
 }
 
@@ -46,7 +45,7 @@ func (r claimedRow) charge() billing.ClaimedCharge {
 		Amount:  billing.Money{Minor: r.AmountMinor, Currency: r.Currency},
 		TokenID: r.TokenID, Token: r.Token, ShopperReference: r.ShopperReference, PaymentMethod: r.PaymentMethod,
 		ReturnURL: r.ReturnURL, Attempt: r.Answered + 1, LeaseNo: r.LeaseNo, RunID: r.RunID, Replays: r.Replays, Pending: r.Pending,
-		StartedAt: r.StartedAt, BusinessNow: r.BusinessNow,
+		BusinessNow: r.BusinessNow,
 	}
 }
 
@@ -54,7 +53,7 @@ func (r claimedRow) charge() billing.ClaimedCharge {
 // is the same for the whole claim.
 const leasedColumns = `
 	c.id, c.reference, c.model, c.amount_minor, c.currency, c.token_id,
-	t.token, t.shopper_reference, t.payment_method, c.answered, c.lease_no, c.attempt_started_at`
+	t.token, t.shopper_reference, t.payment_method, c.answered, c.lease_no`
 
 const claimedColumns = leasedColumns + `,
 	c.merchant_account, s.return_url, c.run_id, c.replays, c.state = 'pending' AS pending`
@@ -208,35 +207,37 @@ func (hot *hotStatements) claimDue(ctx context.Context, tx *sqlx.Tx, req schedul
 			return result, err
 		}
 	}
-	if err := tx.StmtxContext(ctx, hot.rememberClaim).GetContext(ctx, &result.ID, req.Process, req.RunID, req.MerchantAccount,
+	var remembered struct {
+		ID          scheduler.ClaimID `db:"id"`
+		BusinessNow time.Time         `db:"business_now"`
+	}
+	if err := tx.StmtxContext(ctx, hot.rememberClaim).GetContext(ctx, &remembered, req.Process, req.RunID, req.MerchantAccount,
 		req.After+1, window, req.Token, req.Lease.Seconds()); err != nil {
 		return result, fmt.Errorf("remember claim: %w", err)
 	}
-	result.Charges = claimed
+	for i := range claimed {
+		claimed[i].BusinessNow = remembered.BusinessNow
+	}
+	result.ID, result.Charges = remembered.ID, claimed
 	return result, nil
 }
 
 const rememberClaimQuery = `
 	INSERT INTO claims (process_id, run_id, merchant_account, first_position, last_position, token, lease_until)
 	VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(secs => $7))
-	RETURNING id`
+	RETURNING id, (SELECT greatest(as_of, business_now()) FROM runs WHERE id = $2) AS business_now`
 
 // claimQuery leases the due charges of a window of a manifest, in one
-// statement. Their ids, and then their places, come as arrays from subqueries:
-// joined in directly, the planner may choose to read the whole table of charges.
-// The open charges of the same token are looked up one by one and not joined: to
-// plan a join, the planner reads the ends of the index of open_charges, where
-// the dead entries are. Rows that others have locked are left for a later pass,
-// and so is one that changed just before its lock was won: its new place is one
-// that this statement's snapshot does not know.
+// statement. Each item looks up its own charge, by its key: the subquery that
+// locks it cannot be joined in another way. Joined freely, the planner once read
+// the whole table of charges, and once compared each charge with each item of
+// the window, according to what it believed of their numbers. Rows that others
+// have locked are left for a later pass, and so is one that changed just before
+// its lock was won: its new place is one that this statement's snapshot does not
+// know. The same goes for the other open charges of a token: to plan a join with
+// them, the planner reads the ends of their index, where the dead entries are.
 const claimQuery = `
-	WITH run AS MATERIALIZED (SELECT id, as_of FROM runs WHERE id = $1 AND state = 'running' FOR SHARE),
-	     w AS MATERIALIZED (
-	         SELECT i.charge_id, i.amount_minor, i.token_id, i.answered
-	           FROM run_items i
-	          WHERE i.run_id = (SELECT id FROM run)
-	            AND i.merchant_account = $2 AND i.position > $7 AND i.position <= $8
-	            AND i.disposition IS NULL)
+	WITH run AS MATERIALIZED (SELECT id, as_of FROM runs WHERE id = $1 AND state = 'running' FOR SHARE)
 	UPDATE charges c
 	   SET state = 'claimed', reason = '', lease_owner = $3, lease_no = c.lease_no + 1,
 	       lease_until = clock_timestamp() + make_interval(secs => $4),
@@ -244,20 +245,25 @@ const claimQuery = `
 	       wire_version = $5, account_settings_id = $6, replays = 0
 	  FROM tokens t
 	 WHERE c.ctid = ANY (ARRAY(
-	         SELECT c2.ctid
-	           FROM charges c2 JOIN w ON w.charge_id = c2.id
-	          WHERE c2.id = ANY (ARRAY(SELECT charge_id FROM w))
-	            AND c2.state = 'due' AND c2.stop_request IS NULL
-	            AND c2.next_attempt_at <= (SELECT as_of FROM run)
-	            AND c2.amount_minor = w.amount_minor AND c2.token_id = w.token_id AND c2.answered = w.answered
-	            AND coalesce((SELECT true FROM open_charges k
-	                           WHERE k.token_id = c2.token_id AND k.charge_id <> c2.id
-	                             AND (SELECT o.state FROM charges o WHERE o.id = k.charge_id) IN ('claimed', 'pending', 'unknown')
-	                           LIMIT 1), false) IS FALSE
-	          ORDER BY c2.id
-	            FOR UPDATE OF c2 SKIP LOCKED))
+	         SELECT due.ctid
+	           FROM run_items i
+	          CROSS JOIN LATERAL (
+	                 SELECT c2.ctid
+	                   FROM charges c2
+	                  WHERE c2.id = i.charge_id
+	                    AND c2.state = 'due' AND c2.stop_request IS NULL
+	                    AND c2.next_attempt_at <= (SELECT as_of FROM run)
+	                    AND c2.amount_minor = i.amount_minor AND c2.token_id = i.token_id AND c2.answered = i.answered
+	                    AND coalesce((SELECT true FROM open_charges k
+	                                   WHERE k.token_id = c2.token_id AND k.charge_id <> c2.id
+	                                     AND (SELECT o.state FROM charges o WHERE o.id = k.charge_id) IN ('claimed', 'pending', 'unknown')
+	                                   LIMIT 1), false) IS FALSE
+	                    FOR UPDATE OF c2 SKIP LOCKED) due
+	          WHERE i.run_id = (SELECT id FROM run)
+	            AND i.merchant_account = $2 AND i.position > $7 AND i.position <= $8
+	            AND i.disposition IS NULL))
 	   AND t.id = c.token_id
-	RETURNING` + leasedColumns + `, (SELECT greatest(as_of, business_now()) FROM run) AS business_now`
+	RETURNING` + leasedColumns
 
 // leaseDue runs claimQuery and returns what it leased. It scans by hand: this is
 // the one place where the client's share of a charge is worth it.
@@ -272,7 +278,7 @@ func (hot *hotStatements) leaseDue(ctx context.Context, tx *sqlx.Tx, req schedul
 		c := billing.ClaimedCharge{MerchantAccount: req.MerchantAccount, RunID: int64(req.RunID), ReturnURL: acc.ReturnURL}
 		var answered int
 		if err := rows.Scan(&c.ID, &c.Reference, &c.Model, &c.Amount.Minor, &c.Amount.Currency, &c.TokenID, &c.Token,
-			&c.ShopperReference, &c.PaymentMethod, &answered, &c.LeaseNo, &c.StartedAt, &c.BusinessNow); err != nil {
+			&c.ShopperReference, &c.PaymentMethod, &answered, &c.LeaseNo); err != nil {
 			return nil, err
 		}
 		c.Attempt = answered + 1

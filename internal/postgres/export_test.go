@@ -2,8 +2,11 @@ package postgres
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
+
+	"github.com/lib/pq"
 
 	"github.com/contauth/contauth/billing"
 	"github.com/contauth/contauth/scheduler"
@@ -15,6 +18,26 @@ func (db *DB) ExplainClaim(t testing.TB, req scheduler.ClaimRequest, window int)
 	t.Helper()
 	var lines []string
 	if err := db.sqlx.Select(&lines, "EXPLAIN "+claimQuery, claimArguments(req, 1, window)...); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// AnalyzeClaim runs the claim's statement as the money path does when it is
+// planned for any window, takes it back, and returns how it went.
+func (db *DB) AnalyzeClaim(t testing.TB, req scheduler.ClaimRequest, settingsID, window int) string {
+	t.Helper()
+	tx := db.sqlx.MustBegin()
+	defer tx.Rollback()
+	tx.MustExec(`SET LOCAL plan_cache_mode = force_generic_plan`)
+	tx.MustExec(`PREPARE analyzed_claim AS ` + claimQuery)
+	defer tx.Exec(`DEALLOCATE analyzed_claim`)
+	var arguments []string
+	for _, arg := range claimArguments(req, settingsID, window) {
+		arguments = append(arguments, pq.QuoteLiteral(fmt.Sprint(arg)))
+	}
+	var lines []string
+	if err := tx.Select(&lines, `EXPLAIN (ANALYZE, TIMING OFF) EXECUTE analyzed_claim (`+strings.Join(arguments, ", ")+`)`); err != nil {
 		t.Fatal(err)
 	}
 	return strings.Join(lines, "\n")

@@ -216,20 +216,14 @@ func makeRun(ctx context.Context, tx *sqlx.Tx, req scheduler.PlanRequest, now ti
 // findCandidates lists the charges that a run is about in a temporary table,
 // each with the reason why it cannot be in the manifest, if there is one.
 func findCandidates(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, req scheduler.PlanRequest, until time.Time, asOfDate *string) error {
+	if err := findBusyTokens(ctx, tx, id); err != nil {
+		return err
+	}
 	// A charge may be charged on this business day unless another charge of its
 	// token is open, is older, or was in a manifest of the same day.
 	const query = `
 		CREATE TEMPORARY TABLE candidates ON COMMIT DROP AS
-		WITH same_day AS MATERIALIZED (
-		         SELECT i.token_id, min(i.charge_id) AS first_charge, max(i.charge_id) AS last_charge
-		           FROM runs r JOIN run_items i ON i.run_id = r.id
-		          WHERE r.business_day = (SELECT business_day FROM runs WHERE id = $1) AND r.id <> $1
-		            AND r.state <> 'aborted' AND i.disposition IS NULL
-		          GROUP BY i.token_id),
-		     open AS MATERIALIZED (
-		         SELECT DISTINCT c.token_id FROM open_charges k JOIN charges c ON c.id = k.charge_id
-		          WHERE c.state IN ('claimed', 'pending', 'unknown')),
-		     matching AS (
+		WITH matching AS (
 		         SELECT c.id, c.token_id, c.merchant_account, c.amount_minor, c.currency, c.answered, c.due_at, c.state,
 		                CASE WHEN c.state = 'held' THEN c.reason
 		                     WHEN o.token_id IS NOT NULL THEN 'same_card'
@@ -239,18 +233,18 @@ func findCandidates(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, req sc
 		           JOIN charges c ON c.id = k.charge_id
 		           LEFT JOIN subscriptions s ON s.id = c.subscription_id
 		           JOIN merchant_accounts a ON a.id = c.merchant_account
-		           LEFT JOIN open o ON o.token_id = c.token_id
-		           LEFT JOIN same_day d ON d.token_id = c.token_id
-		          WHERE c.next_attempt_at <= $2
+		           LEFT JOIN open_tokens o ON o.token_id = c.token_id
+		           LEFT JOIN day_tokens d ON d.token_id = c.token_id
+		          WHERE c.next_attempt_at <= $1
 		            -- A wait after a refusal is not cut short by the hours that a date takes to end everywhere.
-		            AND (c.answered = 0 OR $3::date IS NULL OR c.next_attempt_at <= ($3::date + 1)::timestamp AT TIME ZONE 'UTC')
+		            AND (c.answered = 0 OR $2::date IS NULL OR c.next_attempt_at <= ($2::date + 1)::timestamp AT TIME ZONE 'UTC')
 		            AND c.state IN ('due', 'held') AND c.stop_request IS NULL
-		            AND ($3::date IS NULL OR coalesce(c.period_start, (c.due_at AT TIME ZONE 'UTC')::date) <= $3::date)
-		            AND ($4 = '' OR c.model = $4)
-		            AND ($5 = '' OR c.merchant_account = $5)
-		            AND ($6 = '' OR c.currency = $6)
-		            AND (cardinality($7::text[]) = 0 OR c.reference = ANY ($7) OR s.reference = ANY ($7))
-		            AND (a.environment = 'test' OR c.next_attempt_at <= business_now() OR $8))
+		            AND ($2::date IS NULL OR coalesce(c.period_start, (c.due_at AT TIME ZONE 'UTC')::date) <= $2::date)
+		            AND ($3 = '' OR c.model = $3)
+		            AND ($4 = '' OR c.merchant_account = $4)
+		            AND ($5 = '' OR c.currency = $5)
+		            AND (cardinality($6::text[]) = 0 OR c.reference = ANY ($6) OR s.reference = ANY ($6))
+		            AND (a.environment = 'test' OR c.next_attempt_at <= business_now() OR $7))
 		SELECT id, token_id, merchant_account, amount_minor, currency, answered, due_at, state,
 		       CASE WHEN reason IS NOT NULL THEN reason
 		            WHEN row_number() OVER (PARTITION BY token_id, reason IS NULL ORDER BY due_at, id) > 1 THEN 'catch_up' END AS reason
@@ -259,9 +253,43 @@ func findCandidates(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, req sc
 	if references == nil {
 		references = []string{}
 	}
-	if _, err := tx.ExecContext(ctx, query, id, until, asOfDate, req.Filter.Model, req.Filter.MerchantAccount,
+	if _, err := tx.ExecContext(ctx, query, until, asOfDate, req.Filter.Model, req.Filter.MerchantAccount,
 		req.Filter.Currency, references, req.Preview); err != nil {
 		return fmt.Errorf("find due charges: %w", err)
+	}
+	return nil
+}
+
+// findBusyTokens lists, in temporary tables, the tokens with an open charge and
+// those in another manifest of the run's business day. They are tables with a
+// key and not part of a larger statement, because the planner must know how many
+// there are: believing in a handful, it compared each charge with each of them.
+func findBusyTokens(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID) error {
+	const tables = `
+		CREATE TEMPORARY TABLE open_tokens (token_id bigint PRIMARY KEY) ON COMMIT DROP;
+		CREATE TEMPORARY TABLE day_tokens (token_id bigint PRIMARY KEY, first_charge bigint NOT NULL, last_charge bigint NOT NULL) ON COMMIT DROP`
+	if _, err := tx.ExecContext(ctx, tables); err != nil {
+		return fmt.Errorf("make tables of busy tokens: %w", err)
+	}
+	const open = `
+		INSERT INTO open_tokens
+		SELECT DISTINCT c.token_id FROM open_charges k JOIN charges c ON c.id = k.charge_id
+		 WHERE c.state IN ('claimed', 'pending', 'unknown')`
+	if _, err := tx.ExecContext(ctx, open); err != nil {
+		return fmt.Errorf("find tokens with an open charge: %w", err)
+	}
+	const sameDay = `
+		INSERT INTO day_tokens
+		SELECT i.token_id, min(i.charge_id), max(i.charge_id)
+		  FROM runs r JOIN run_items i ON i.run_id = r.id
+		 WHERE r.business_day = (SELECT business_day FROM runs WHERE id = $1) AND r.id <> $1
+		   AND r.state <> 'aborted' AND i.disposition IS NULL
+		 GROUP BY i.token_id`
+	if _, err := tx.ExecContext(ctx, sameDay, id); err != nil {
+		return fmt.Errorf("find tokens in other manifests of the day: %w", err)
+	}
+	if _, err := tx.ExecContext(ctx, `ANALYZE open_tokens, day_tokens`); err != nil {
+		return fmt.Errorf("analyse busy tokens: %w", err)
 	}
 	return nil
 }
@@ -288,7 +316,7 @@ func freezeManifest(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, limit 
 	if _, err := tx.ExecContext(ctx, `ANALYZE run_items`); err != nil {
 		return fmt.Errorf("analyse manifest: %w", err)
 	}
-	_, err := tx.ExecContext(ctx, `DROP TABLE candidates`)
+	_, err := tx.ExecContext(ctx, `DROP TABLE candidates, open_tokens, day_tokens`)
 	return err
 }
 

@@ -26,13 +26,13 @@ import (
 // The charges are found by an array of ids, so that the planner never reads the
 // whole table for them, and either side of the join comes in the order of the
 // ids: two flushers or two processes cannot lock each other out. The update
-// joins only the columns that it needs, because each is copied per row. A text
-// column that is empty for the whole group comes as an empty array, which unnest
+// joins only the columns that it needs, because each is copied per row. A column
+// that says the usual for the whole group comes as an empty array, which unnest
 // fills with nulls. The statement returns the charges that did not move.
 const settleQuery = `
 	WITH o AS (INSERT INTO observations (charge_id, at, attempt, counted, outcome, reason, run_id, source, class, gateway_reference,
 	                                     result_code, refusal_code, refusal_reason, raw_code, advice_code, request_hash, detail)
-	           SELECT r.charge_id, clock_timestamp(), r.attempt, r.counted, r.outcome, coalesce(r.reason, ''), r.run_id, r.source,
+	           SELECT r.charge_id, clock_timestamp(), r.attempt, r.counted, r.outcome, coalesce(r.reason, ''), r.run_id, coalesce(r.source, 'api'),
 	                  coalesce(r.class, ''), coalesce(r.gateway_reference, ''), coalesce(r.result_code, ''), coalesce(r.refusal_code, ''),
 	                  coalesce(r.refusal_reason, ''), coalesce(r.raw_code, ''), coalesce(r.advice_code, ''), r.request_hash, coalesce(r.detail, '')
 	             FROM unnest($1::bigint[], $2::integer[], $3::boolean[], $4::text[], $5::text[],
@@ -51,7 +51,7 @@ const settleQuery = `
 	                  next_attempt_at = coalesce(r.next_attempt_at, c.next_attempt_at),
 	                  finished_at = CASE WHEN r.state IN ('paid', 'unpaid') OR c.stop_request = 'cancel' AND r.state IN ('due', 'held')
 	                                     THEN clock_timestamp() END,
-	                  resolve_at = CASE WHEN r.state IN ('pending', 'unknown') AND r.resolve_in > 0
+	                  resolve_at = CASE WHEN r.state IN ('pending', 'unknown') AND coalesce(r.resolve_in, 0) > 0
 	                                    THEN clock_timestamp() + make_interval(secs => r.resolve_in) END,
 	                  attempt_started_at = CASE WHEN r.state IN ('due', 'held') THEN NULL ELSE c.attempt_started_at END,
 	                  stop_request = CASE WHEN r.state IN ('pending', 'unknown') THEN c.stop_request END,
@@ -61,7 +61,7 @@ const settleQuery = `
 	             FROM unnest($1::bigint[], $2::integer[], $3::boolean[], $4::text[], $5::text[],
 	                         $6::integer[], $7::text[], $8::timestamptz[], $9::double precision[], $10::boolean[])
 	               AS r(charge_id, attempt, counted, outcome, reason, lease_no, state, next_attempt_at, resolve_in, leads)
-	            WHERE c.id = ANY ($1) AND c.id = r.charge_id AND r.leads AND c.answered + 1 = r.attempt
+	            WHERE c.id = ANY ($1) AND c.id = r.charge_id AND r.leads IS NOT false AND c.answered + 1 = r.attempt
 	              AND CASE WHEN r.outcome = 'authorised' THEN c.state IN ('claimed', 'unknown', 'pending', 'due', 'held')
 	                       WHEN r.counted THEN c.state IN ('claimed', 'unknown', 'pending')
 	                       WHEN r.outcome = 'pending' THEN c.state IN ('claimed', 'unknown', 'pending')
@@ -150,9 +150,9 @@ func settleArguments(group []billing.Settlement, settled []scheduler.ClaimID) []
 		refusals[i], raws[i], advices[i] = s.Reply.RefusalReason, s.Reply.RawCode, s.Reply.AdviceCode
 		hashes[i] = s.Reply.RequestHash[:]
 	}
-	return []any{ids, attempts, counted, outcomes, sparse(reasons), leases, states, waits(nexts), resolves, leads,
-		runs, sources, sparse(classes), sparse(references), sparse(results), sparse(codes), sparse(refusals), sparse(raws), sparse(advices),
-		hashes, sparse(details), pq.Int64Array(claimIDs(settled))}
+	return []any{ids, attempts, counted, outcomes, sparse(reasons, ""), leases, states, waits(nexts), sparse(resolves, 0), sparse(leads, true),
+		runs, sparse(sources, string(billing.SourceAPI)), sparse(classes, ""), sparse(references, ""), sparse(results, ""), sparse(codes, ""),
+		sparse(refusals, ""), sparse(raws, ""), sparse(advices, ""), hashes, sparse(details, ""), pq.Int64Array(claimIDs(settled))}
 }
 
 // waits leaves the column out if no charge waits.
@@ -163,14 +163,13 @@ func waits(nexts []*string) any {
 	return pq.StringArray{}
 }
 
-// sparse leaves out a column without a single text.
-func sparse(column pq.StringArray) pq.StringArray {
-	for _, text := range column {
-		if text != "" {
-			return column
-		}
+// sparse leaves out a column that says nothing but the usual, which settleQuery
+// knows.
+func sparse[S ~[]T, T comparable](column S, usual T) S {
+	if slices.ContainsFunc(column, func(value T) bool { return value != usual }) {
+		return column
 	}
-	return pq.StringArray{}
+	return S{}
 }
 
 // invalidateTokens marks the tokens that an answer found dead, and holds every
