@@ -20,7 +20,6 @@ type batch struct {
 type parcel struct {
 	billing.ClaimedCharge
 	batch      *batch
-	lane       *lane
 	settlement billing.Settlement
 }
 

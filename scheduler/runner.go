@@ -222,6 +222,8 @@ func (w *work) finish(ctx context.Context, cause error) (Result, error) {
 
 // send is one worker: it sends charges of a lane, one at a time.
 func (w *work) send(ctx context.Context, l *lane) {
+	var d deadline
+	defer d.close()
 	for p := l.take(); p != nil; p = l.take() {
 		now := time.Now()
 		if now.After(p.SendBy) {
@@ -230,17 +232,12 @@ func (w *work) send(ctx context.Context, l *lane) {
 			l.done()
 			continue
 		}
-		w.collect(ctx, p)
+		p.settlement = l.collector.Collect(d.begin(ctx, w.opts.GatewayTimeout), &p.ClaimedCharge)
+		d.end()
 		w.heed(ctx, l, &p.settlement)
 		w.flusher.hand(p)
 		l.done()
 	}
-}
-
-func (w *work) collect(ctx context.Context, p *parcel) {
-	ctx, cancel := context.WithTimeout(ctx, w.opts.GatewayTimeout)
-	defer cancel()
-	p.settlement = p.lane.collector.Collect(ctx, &p.ClaimedCharge)
 }
 
 // heed does what an answer demands of the whole account.
@@ -287,7 +284,7 @@ func (w *work) newParcels(l *lane, res ClaimResult, claimed, answered time.Time)
 		if res.SendEvery > 0 {
 			c.SendAt = answered.Add(res.SendAfter + time.Duration(i)*res.SendEvery)
 		}
-		made[i] = parcel{ClaimedCharge: c, batch: b, lane: l}
+		made[i] = parcel{ClaimedCharge: c, batch: b}
 		parcels[i] = &made[i]
 	}
 	return parcels

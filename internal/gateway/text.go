@@ -18,7 +18,7 @@ import (
 // echo a token; so only errors known to be harmless keep their text.
 func plainly(ctx context.Context, err error) error {
 	if ctx.Err() != nil {
-		return ctx.Err()
+		return context.Cause(ctx)
 	}
 	var (
 		operation *net.OpError
