@@ -54,7 +54,7 @@ type AttemptKeyer struct {
 // the instance's own 32 bytes, from the database.
 func NewAttemptKeyer(secret []byte, gateway, environment string) *AttemptKeyer {
 	k := &AttemptKeyer{gateway: gateway, environment: environment}
-	k.macs.New = func() any { return hmac.New(sha256.New, secret) }
+	k.macs.New = func() any { return &keyMaker{mac: hmac.New(sha256.New, secret)} }
 	return k
 }
 
@@ -64,17 +64,23 @@ func NewAttemptKeyer(secret []byte, gateway, environment string) *AttemptKeyer {
 // that is made again gets the same key, so the gateway removes the duplicate;
 // and nobody who sees references can guess it without the secret.
 func (k *AttemptKeyer) Key(op Operation, merchantAccount, chargeReference string, attempt int) string {
-	mac := k.macs.Get().(hash.Hash)
-	defer k.macs.Put(mac)
-	mac.Reset()
-	var buf [256]byte
-	text := buf[:0]
+	m := k.macs.Get().(*keyMaker)
+	defer k.macs.Put(m)
+	text := m.text[:0]
 	for _, field := range [...]string{"v1", string(op), k.gateway, k.environment, merchantAccount, chargeReference, strconv.Itoa(attempt)} {
 		// The length in front keeps ("ab","c") and ("a","bc") apart.
 		text = binary.BigEndian.AppendUint32(text, uint32(len(field)))
 		text = append(text, field...)
 	}
-	mac.Write(text)
-	var sum [sha256.Size]byte
-	return base64.RawURLEncoding.EncodeToString(mac.Sum(sum[:0]))
+	m.text = text
+	m.mac.Reset()
+	m.mac.Write(text)
+	m.sum = m.mac.Sum(m.sum[:0])
+	return base64.RawURLEncoding.EncodeToString(m.sum)
+}
+
+// A keyMaker is what one key after the other is made in.
+type keyMaker struct {
+	mac       hash.Hash
+	text, sum []byte
 }

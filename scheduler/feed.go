@@ -107,7 +107,7 @@ func (w *work) claim(ctx, hard context.Context, l *lane, after, size int) (int, 
 		if slow := answered.Sub(before); slow > w.opts.Lease-w.opts.GatewayTimeout {
 			w.logger.Warn("the database answers too slowly for timing.lease: what was claimed is given back unsent", "took", slow.Round(time.Millisecond))
 		}
-		if parcels := w.newParcels(l, res, before, answered); !l.push(parcels) {
+		if parcels := w.newParcels(res, before, answered); !l.push(parcels) {
 			w.flusher.returnUnsent(hard, parcels)
 		}
 	}

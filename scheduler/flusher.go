@@ -68,9 +68,10 @@ func (f *flusher) awaitSaved(ctx context.Context) {
 // to the gateway under the attempt's key, and comes back by a replay.
 func (f *flusher) run(ctx context.Context) {
 	group := make([]*parcel, 0, f.size)
+	settlements := make([]billing.Settlement, f.size)
 	for first := range f.answers {
 		group = f.gather(append(group[:0], first))
-		f.settle(ctx, group)
+		f.settle(ctx, group, settlements)
 		f.mu.Lock()
 		f.done += int64(len(group))
 		f.mu.Unlock()
@@ -104,8 +105,10 @@ func (f *flusher) gather(group []*parcel) []*parcel {
 
 // settle commits a group. A group that the database refuses is split until the
 // one answer that it cannot take stands alone: the others must not wait for it.
-func (f *flusher) settle(ctx context.Context, group []*parcel) {
-	settlements := make([]billing.Settlement, len(group))
+// It needs room for a settlement each, which it leaves clean.
+func (f *flusher) settle(ctx context.Context, group []*parcel, room []billing.Settlement) {
+	settlements := room[:len(group)]
+	defer clear(settlements)
 	for i, p := range group {
 		settlements[i] = p.settlement
 	}
@@ -128,8 +131,8 @@ func (f *flusher) settle(ctx context.Context, group []*parcel) {
 			return
 		default:
 			f.giveBackSettled(claims)
-			f.settle(ctx, group[:len(group)/2])
-			f.settle(ctx, group[len(group)/2:])
+			f.settle(ctx, group[:len(group)/2], room)
+			f.settle(ctx, group[len(group)/2:], room)
 			return
 		}
 	}
@@ -169,7 +172,7 @@ func (f *flusher) returnUnsent(ctx context.Context, parcels []*parcel) {
 	var given []billing.ClaimedCharge
 	for _, p := range parcels {
 		if p.batch.id != 0 {
-			given = append(given, p.ClaimedCharge)
+			given = append(given, *p.ClaimedCharge)
 		}
 	}
 	for try := 0; len(given) > 0; try++ {

@@ -18,7 +18,7 @@ type batch struct {
 
 // A parcel is one claimed charge on its way through this process.
 type parcel struct {
-	billing.ClaimedCharge
+	*billing.ClaimedCharge
 	batch      *batch
 	settlement billing.Settlement
 }

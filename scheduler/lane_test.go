@@ -16,10 +16,10 @@ func newTestLane(share int) *lane {
 	return l
 }
 
-func parcels(l *lane, ids ...billing.ChargeID) []*parcel {
+func parcels(ids ...billing.ChargeID) []*parcel {
 	var made []*parcel
 	for _, id := range ids {
-		made = append(made, &parcel{ClaimedCharge: billing.ClaimedCharge{ID: id}, batch: &batch{}, lane: l})
+		made = append(made, &parcel{ClaimedCharge: &billing.ClaimedCharge{ID: id}, batch: &batch{}})
 	}
 	return made
 }
@@ -121,7 +121,7 @@ func TestLane_SendsAtTheReservedMoment(t *testing.T) {
 		l := newTestLane(3)
 		l.limit = 3
 		start := time.Now()
-		all := parcels(l, 1, 2, 3)
+		all := parcels(1, 2, 3)
 		for i, p := range all {
 			p.SendAt = start.Add(time.Duration(i+1) * 200 * time.Millisecond)
 		}
@@ -147,7 +147,7 @@ func TestLane_SendsAtTheReservedMoment(t *testing.T) {
 // for workers that have nothing to do.
 func TestLane_RemovingWakesTheFeeder(t *testing.T) {
 	l := newTestLane(1)
-	l.push(parcels(l, 1, 2, 3))
+	l.push(parcels(1, 2, 3))
 	if l.hasRoom(0) {
 		t.Fatal("a full queue has room")
 	}
@@ -184,9 +184,8 @@ func TestLane_CloseEndsItsWorkers(t *testing.T) {
 
 func TestTally_CountsEachChargeOnce(t *testing.T) {
 	tally := newTally(Run{ID: 1, Items: 4})
-	l := newTestLane(1)
 	count := func(id billing.ChargeID, run int64, state billing.ChargeState, outcome billing.Outcome) {
-		p := parcels(l, id)[0]
+		p := parcels(id)[0]
 		p.RunID = run
 		p.settlement = billing.Settlement{State: state, Outcome: outcome, Counted: outcome == billing.OutcomeAuthorised || outcome == billing.OutcomeRefused}
 		tally.add([]*parcel{p})

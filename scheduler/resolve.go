@@ -54,7 +54,7 @@ func (w *work) resolveOnce(ctx, hard context.Context) {
 		}
 		l.setShare(res.Slots)
 		if len(res.Charges) > 0 {
-			if parcels := w.newParcels(l, res, before, time.Now()); !l.push(parcels) {
+			if parcels := w.newParcels(res, before, time.Now()); !l.push(parcels) {
 				w.flusher.returnUnsent(hard, parcels)
 			}
 		}

@@ -232,7 +232,7 @@ func (w *work) send(ctx context.Context, l *lane) {
 			l.done()
 			continue
 		}
-		p.settlement = l.collector.Collect(d.begin(ctx, w.opts.GatewayTimeout), &p.ClaimedCharge)
+		p.settlement = l.collector.Collect(d.begin(ctx, w.opts.GatewayTimeout), p.ClaimedCharge)
 		d.end()
 		w.heed(ctx, l, &p.settlement)
 		w.flusher.hand(p)
@@ -274,12 +274,13 @@ func (w *work) stopLane(ctx context.Context, l *lane, reason billing.Reason, det
 
 // newParcels makes parcels of a claim's charges. claimed is the moment before
 // the claim was sent: the lease cannot have begun earlier.
-func (w *work) newParcels(l *lane, res ClaimResult, claimed, answered time.Time) []*parcel {
+func (w *work) newParcels(res ClaimResult, claimed, answered time.Time) []*parcel {
 	b := &batch{id: res.ID}
 	b.open.Store(int32(len(res.Charges)))
 	made := make([]parcel, len(res.Charges))
 	parcels := make([]*parcel, len(res.Charges))
-	for i, c := range res.Charges {
+	for i := range res.Charges {
+		c := &res.Charges[i]
 		c.SendBy = claimed.Add(w.opts.Lease - w.opts.GatewayTimeout)
 		if res.SendEvery > 0 {
 			c.SendAt = answered.Add(res.SendAfter + time.Duration(i)*res.SendEvery)

@@ -3,7 +3,6 @@ package adyen
 import (
 	"errors"
 	"fmt"
-	"mime"
 	"net/http"
 	"strings"
 
@@ -154,12 +153,9 @@ func (a *answer) additionalField(s *scanner, name []byte) {
 // isJSON reports whether the answer says that its body is JSON. An answer that
 // does not is somebody else's: a proxy's page, a wrong address.
 func isJSON(h http.Header) bool {
-	value := h.Get("Content-Type")
-	if value == "application/json" || value == "application/json;charset=utf-8" {
-		return true // as Adyen writes it; the rest is for the others
-	}
-	kind, _, err := mime.ParseMediaType(value)
-	return err == nil && (kind == "application/json" || strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json"))
+	kind, _, _ := strings.Cut(h.Get("Content-Type"), ";")
+	kind = strings.ToLower(strings.TrimSpace(kind))
+	return kind == "application/json" || strings.HasPrefix(kind, "application/") && strings.HasSuffix(kind, "+json")
 }
 
 var (
