@@ -27,7 +27,7 @@ func limitMemory(lookup func(string) (string, bool), limit int64) {
 
 // runMemory is what a process that charges may use, in bytes: enough for the
 // program itself, and a part for each request that may be in flight.
-func runMemory(inFlight int) int64 { return 29<<20 + int64(inFlight)*48<<10 }
+func runMemory(inFlight int) int64 { return 27<<20 + int64(inFlight)*80<<10 }
 
 // sandboxMemory is what a sandbox may use, in bytes: it shares its machine with
 // what it is there to measure.
