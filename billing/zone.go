@@ -120,6 +120,20 @@ func (z Zone) Equal(o Zone) bool { return z == o }
 // Date returns the date that people in the zone write at an instant.
 func (z Zone) Date(instant time.Time) LocalDate { return LocalDateOf(instant.In(z.location)) }
 
+// Local returns what clocks and calendars in the zone show at an instant.
+func (z Zone) Local(instant time.Time) LocalDateTime { return LocalDateTimeOf(instant.In(z.location)) }
+
+// Stretch returns the offset from UTC at an instant, in seconds east, and until
+// when it certainly stays the same: its next change, or an earlier instant. The
+// end is the zero time if it stays the same for ever.
+func (z Zone) Stretch(at time.Time) (offset int, end time.Time) {
+	s := z.stretchAt(at.Unix())
+	if s.end == math.MaxInt64 {
+		return int(s.offset), time.Time{}
+	}
+	return int(s.offset), time.Unix(s.end, 0).UTC()
+}
+
 // Instant returns the moment, in UTC, at which clocks in the zone show local.
 //
 //   - A time that clocks show twice, because they were put back, is the first.

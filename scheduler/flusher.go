@@ -105,7 +105,8 @@ func (f *flusher) gather(group []*parcel) []*parcel {
 
 // settle commits a group. A group that the database refuses is split until the
 // one answer that it cannot take stands alone: the others must not wait for it.
-// It needs room for a settlement each, which it leaves clean.
+// room is the flusher's own memory for a group's settlements; it is cleared, so
+// that no answer stays alive in it.
 func (f *flusher) settle(ctx context.Context, group []*parcel, room []billing.Settlement) {
 	settlements := room[:len(group)]
 	defer clear(settlements)

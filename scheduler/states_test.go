@@ -20,7 +20,7 @@ import (
 	"github.com/contauth/contauth/scheduler"
 )
 
-var update = flag.Bool("update", false, "write docs/state-machines.md anew")
+var update = flag.Bool("update", false, "write docs/state-machines.md and the golden files anew")
 
 // statesFile is made here because this package sees the states of charges and
 // subscriptions, too.

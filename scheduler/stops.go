@@ -26,15 +26,15 @@ const (
 // charge that is still claimed then counts as already at the gateway: only its
 // process could tell, and that waits for an answer, or died.
 func AwaitStops(ctx context.Context, reader StopReader, stops []billing.Stop) ([]billing.Stop, error) {
-	deadline := time.NewTimer(StopWait)
-	defer deadline.Stop()
+	patience := time.NewTimer(StopWait)
+	defer patience.Stop()
 	ticker := time.NewTicker(stopPoll)
 	defer ticker.Stop()
 	for !allAnswered(stops) {
 		select {
 		case <-ctx.Done():
 			return stops, ctx.Err()
-		case <-deadline.C:
+		case <-patience.C:
 			return assumeSent(stops), nil
 		case <-ticker.C:
 		}

@@ -17,7 +17,8 @@ var ErrUnavailable = errors.New("database unavailable")
 // A ProcessID names one start of a process that claims charges.
 type ProcessID int64
 
-// A ClaimID names one batch of leases.
+// A ClaimID names one claim: a batch of charges leased together, which is on
+// record until the answer to the last of them is committed.
 type ClaimID int64
 
 // A Store keeps runs and charges. Every method is one transaction; none is
@@ -41,10 +42,14 @@ type Store interface {
 	// LeftOver counts a run's items at one account that are neither answered nor
 	// given a reason.
 	LeftOver(ctx context.Context, id RunID, merchantAccount string) (LeftOver, error)
-	// GiveBack returns claimed charges of which no byte was sent.
+	// GiveBack returns claimed charges of which no byte was sent, each only if
+	// its lease number still stands, and forgets the settled claims.
 	GiveBack(ctx context.Context, charges []billing.ClaimedCharge, settled []ClaimID) error
 	// Settle records what was learnt, whoever holds the leases now, and moves the
-	// charges that still stand where the attempts left them.
+	// charges that still stand where the attempts left them. It forgets the settled
+	// claims, and may reorder settlements. After ErrUnavailable or
+	// billing.ErrUnknown, call it again; any other error says that one of the
+	// settlements can never be stored.
 	Settle(ctx context.Context, settlements []billing.Settlement, settled []ClaimID) (SettleResult, error)
 	// ReleaseSlots gives up this process's share of an account's max_in_flight.
 	ReleaseSlots(ctx context.Context, process ProcessID, merchantAccount string) error
@@ -119,7 +124,7 @@ type ClaimResult struct {
 // LeftOver says what a pass over a manifest left.
 type LeftOver struct {
 	Items         int
-	FirstPosition int           // of the items that are due
+	FirstPosition int           // of the items that are due; 0 if none is
 	Claimed       int           // leased to some process now
 	LeaseEnds     time.Duration // until the latest of those leases ends
 }

@@ -3,10 +3,12 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 
 	"github.com/contauth/contauth/billing"
+	"github.com/contauth/contauth/scheduler"
 )
 
 // AccountSettings is what configuration says about a merchant account.
@@ -123,6 +125,76 @@ func storeAccount(ctx context.Context, tx *sqlx.Tx, a AccountSettings) error {
 		   SET settings_id = excluded.settings_id, max_in_flight = excluded.max_in_flight, rate_per_second = excluded.rate_per_second`
 	if _, err := tx.ExecContext(ctx, store, a.ID, a.Gateway, a.Environment, settingsID, a.MaxInFlight, a.RatePerSecond); err != nil {
 		return fmt.Errorf("store merchant account %s: %w", a.ID, err)
+	}
+	return nil
+}
+
+// account is the row that every claim of a merchant account locks.
+type account struct {
+	BaseURL     string  `db:"base_url"`
+	ReturnURL   string  `db:"return_url"`
+	Environment string  `db:"environment"`
+	Gateway     string  `db:"gateway"`
+	SettingsID  int     `db:"settings_id"`
+	MaxInFlight int     `db:"max_in_flight"`
+	Rate        float64 `db:"rate_per_second"`
+	BackOff     seconds `db:"back_off"`  // from now until claims may go on
+	RateFree    seconds `db:"rate_free"` // from now until the rate allows a request
+}
+
+// sendEvery is the distance between two requests at the account's rate.
+func (a account) sendEvery() time.Duration { return time.Duration(float64(time.Second) / a.Rate) }
+
+// pace spreads the next charges over the account's rate: as many as leave within
+// the claim-ahead time. While more than half of that time is reserved by earlier
+// claims, nothing is claimed until only a quarter of it is.
+func (a account) pace(req scheduler.ClaimRequest, result *scheduler.ClaimResult) (limit int) {
+	sendAfter := a.RateFree.duration()
+	if sendAfter > req.ClaimAhead/2 {
+		result.Wait = sendAfter - req.ClaimAhead/4
+		return 0
+	}
+	result.SendAfter, result.SendEvery = sendAfter, a.sendEvery()
+	return max(1, min(req.Limit, int((req.ClaimAhead-sendAfter).Seconds()*a.Rate)))
+}
+
+// reserve takes the moments of n requests from the account's rate, from where
+// the last claim left off.
+func (a account) reserve(ctx context.Context, tx *sqlx.Tx, merchantAccount string, n int) error {
+	const query = `
+		UPDATE merchant_accounts
+		   SET next_send_at = greatest(next_send_at, clock_timestamp()) + make_interval(secs => $2)
+		 WHERE id = $1`
+	if _, err := tx.ExecContext(ctx, query, merchantAccount, float64(n)/a.Rate); err != nil {
+		return fmt.Errorf("reserve rate: %w", err)
+	}
+	return nil
+}
+
+const lockAccountQuery = `
+	SELECT s.base_url, s.return_url, a.environment, a.gateway, a.settings_id, a.max_in_flight, a.rate_per_second,
+	       greatest(extract(epoch FROM a.backoff_until - clock_timestamp()), 0)::double precision AS back_off,
+	       greatest(extract(epoch FROM a.next_send_at - clock_timestamp()), 0)::double precision AS rate_free
+	  FROM merchant_accounts a JOIN account_settings s ON s.id = a.settings_id
+	 WHERE a.id = $1
+	   FOR NO KEY UPDATE OF a`
+
+func (hot *hotStatements) lockAccountRow(ctx context.Context, tx *sqlx.Tx, merchantAccount string) (account, error) {
+	var a account
+	if err := tx.StmtxContext(ctx, hot.lockAccount).GetContext(ctx, &a, merchantAccount); err != nil {
+		return account{}, fmt.Errorf("lock merchant account %s: %w", merchantAccount, notFound(err))
+	}
+	return a, nil
+}
+
+// BackOff keeps every process from claiming at the account for a while.
+func (db *DB) BackOff(ctx context.Context, merchantAccount string, wait time.Duration) error {
+	const query = `
+		UPDATE merchant_accounts
+		   SET backoff_until = greatest(backoff_until, clock_timestamp() + make_interval(secs => $2))
+		 WHERE id = $1`
+	if _, err := db.sqlx.ExecContext(ctx, query, merchantAccount, wait.Seconds()); err != nil {
+		return fmt.Errorf("back off from %s: %w", merchantAccount, err)
 	}
 	return nil
 }

@@ -36,7 +36,7 @@ func findForgottenCharges(ctx context.Context, c *checker, f *findings) error {
 		  FROM charges c
 		 WHERE ($1 = '' OR c.merchant_account = $1) AND c.finished_at IS NULL
 		   AND c.state IN ('held', 'pending', 'unknown') AND c.reason = ''`
-	// Plans and claims look for what is open there.
+	// Plans and claims find open charges in open_charges alone.
 	const unlisted = `
 		SELECT 'charge ' || c.id || ' is ' || c.state || ', but it is not among the open charges'
 		  FROM charges c

@@ -12,13 +12,14 @@ import (
 	"github.com/contauth/contauth/tokens"
 )
 
-// A claim is the written-ahead intent of up to a few hundred attempts
+// A claim is the written-ahead intent of up to a thousand attempts
 // (charge protocol, steps 3 and 4). It locks the account's row first. That one
 // lock serialises the claims of an account, and with them everything that all
 // processes must keep together: the rate, the requests in flight, the back-off,
 // and "one open charge a token", since a token belongs to one account.
 
-// claimedRow is what a claim or a replay returns for each charge.
+// claimedRow is a claimed charge as a replay or a read-back reads it; leaseDue
+// scans without one.
 type claimedRow struct {
 	ID               billing.ChargeID                 `db:"id"`
 	Reference        string                           `db:"reference"`
@@ -49,8 +50,8 @@ func (r claimedRow) charge() billing.ClaimedCharge {
 	}
 }
 
-// leasedColumns are what a claim reads of each charge; the rest of a claimedRow
-// is the same for the whole claim.
+// leasedColumns are what leaseDue reads of each charge: what else it returns is
+// the same for the whole claim.
 const leasedColumns = `
 	c.id, c.reference, c.model, c.amount_minor, c.currency, c.token_id,
 	t.token, t.shopper_reference, t.payment_method, c.answered, c.lease_no`
@@ -58,75 +59,11 @@ const leasedColumns = `
 const claimedColumns = leasedColumns + `,
 	c.merchant_account, s.return_url, c.run_id, c.replays, c.state = 'pending' AS pending`
 
-// account is the row that every claim of a merchant account locks.
-type account struct {
-	BaseURL     string  `db:"base_url"`
-	ReturnURL   string  `db:"return_url"`
-	Environment string  `db:"environment"`
-	Gateway     string  `db:"gateway"`
-	SettingsID  int     `db:"settings_id"`
-	MaxInFlight int     `db:"max_in_flight"`
-	Rate        float64 `db:"rate_per_second"`
-	BackOff     seconds `db:"back_off"`  // from now until claims may go on
-	RateFree    seconds `db:"rate_free"` // from now until the rate allows a request
-}
-
-// seconds is an interval as the database counts it.
-type seconds float64
-
-func (s seconds) duration() time.Duration { return time.Duration(float64(s) * float64(time.Second)) }
-
-// sendEvery is the distance between two requests at the account's rate.
-func (a account) sendEvery() time.Duration { return time.Duration(float64(time.Second) / a.Rate) }
-
-// reserve takes the moments of n requests from the account's rate, from where
-// the last claim left off.
-func (a account) reserve(ctx context.Context, tx *sqlx.Tx, merchantAccount string, n int) error {
-	const query = `
-		UPDATE merchant_accounts
-		   SET next_send_at = greatest(next_send_at, clock_timestamp()) + make_interval(secs => $2)
-		 WHERE id = $1`
-	if _, err := tx.ExecContext(ctx, query, merchantAccount, float64(n)/a.Rate); err != nil {
-		return fmt.Errorf("reserve rate: %w", err)
-	}
-	return nil
-}
-
-const lockAccountQuery = `
-	SELECT s.base_url, s.return_url, a.environment, a.gateway, a.settings_id, a.max_in_flight, a.rate_per_second,
-	       greatest(extract(epoch FROM a.backoff_until - clock_timestamp()), 0)::double precision AS back_off,
-	       greatest(extract(epoch FROM a.next_send_at - clock_timestamp()), 0)::double precision AS rate_free
-	  FROM merchant_accounts a JOIN account_settings s ON s.id = a.settings_id
-	 WHERE a.id = $1
-	   FOR NO KEY UPDATE OF a`
-
-func (hot *hotStatements) lockAccountRow(ctx context.Context, tx *sqlx.Tx, merchantAccount string) (account, error) {
-	var a account
-	if err := tx.StmtxContext(ctx, hot.lockAccount).GetContext(ctx, &a, merchantAccount); err != nil {
-		return account{}, fmt.Errorf("lock merchant account %s: %w", merchantAccount, notFound(err))
-	}
-	return a, nil
-}
-
-const isStoppedQuery = `
-	SELECT EXISTS (SELECT FROM sending_stops
-	                WHERE scope = 'all' OR scope = 'merchant_account' AND name = $1 OR scope = 'gateway' AND name = $2)`
-
-// readStop reads the kill switch. It is a statement of its own, after the
-// account is locked, so that it sees a stop that the lock waited for.
-func (hot *hotStatements) readStop(ctx context.Context, tx *sqlx.Tx, merchantAccount, gateway string) (bool, error) {
-	var stopped bool
-	if err := tx.StmtxContext(ctx, hot.isStopped).GetContext(ctx, &stopped, merchantAccount, gateway); err != nil {
-		return false, fmt.Errorf("read sending stops: %w", err)
-	}
-	return stopped, nil
-}
-
-// ClaimDue leases the next due charges of a run's manifest, in one statement,
+// ClaimDue leases the next due charges of a run's manifest, in one transaction,
 // and gives a reason to each item of the window that no longer stands as it
 // was planned. See scheduler.Store.
 func (db *DB) ClaimDue(ctx context.Context, req scheduler.ClaimRequest) (scheduler.ClaimResult, error) {
-	hot, err := db.hotStatements(ctx)
+	hot, err := db.prepared(ctx)
 	if err != nil {
 		return scheduler.ClaimResult{}, fmt.Errorf("claim charges: %w", err)
 	}
@@ -144,48 +81,19 @@ func (hot *hotStatements) claimDue(ctx context.Context, tx *sqlx.Tx, req schedul
 	if err != nil {
 		return result, err
 	}
-	if acc.BaseURL != req.Endpoint {
-		// Another process was configured for another endpoint since: what this
-		// one sent would be unknown where the next one looks for its key.
-		result.Halt = billing.ReasonEndpointChanged
-		return result, nil
-	}
-	stopped, err := hot.readStop(ctx, tx, req.MerchantAccount, acc.Gateway)
-	if err != nil {
+	limit, err := hot.mayClaim(ctx, tx, req, acc, &result)
+	if limit == 0 || err != nil {
 		return result, err
 	}
-	if stopped {
-		result.Halt = billing.ReasonAccountPaused
-		return result, nil
-	}
-	if result.Slots, err = hot.takeSlots(ctx, tx, req.MerchantAccount, req.Process, req.SlotsHeld, acc.MaxInFlight, req.Lease); err != nil {
-		return result, err
-	}
-	if result.Slots == 0 {
-		result.Wait = req.ClaimAhead / 4
-		return result, nil
-	}
-	if wait := acc.BackOff.duration(); wait > 0 {
-		result.Wait = wait
-		return result, nil
-	}
-	limit := req.Limit
-	if acc.Rate > 0 {
-		sendAfter := acc.RateFree.duration()
-		if sendAfter > req.ClaimAhead/2 {
-			result.Wait = sendAfter - req.ClaimAhead/4
-			return result, nil
-		}
-		result.SendAfter = sendAfter
-		result.SendEvery = acc.sendEvery()
-		limit = max(1, min(limit, int((req.ClaimAhead-sendAfter).Seconds()*acc.Rate)))
-	}
-	window := windowEnd(req, limit)
+	window := min(req.After+limit, req.Last)
 
 	claimed, err := hot.leaseDue(ctx, tx, req, acc, window)
 	if err != nil {
 		return result, fmt.Errorf("lease due charges: %w", err)
 	}
+	// Only a running run leases anything: the statement looks. Fewer than the
+	// window are leased because it is not, or because items need a reason.
+	result.RunState = scheduler.RunRunning
 	if len(claimed) < window-req.After {
 		if err := tx.GetContext(ctx, &result.RunState, `SELECT state FROM runs WHERE id = $1`, req.RunID); err != nil {
 			return result, fmt.Errorf("read run state: %w", notFound(err))
@@ -197,7 +105,6 @@ func (hot *hotStatements) claimDue(ctx context.Context, tx *sqlx.Tx, req schedul
 			return result, err
 		}
 	}
-	result.RunState = scheduler.RunRunning
 	result.Position = window
 	if len(claimed) == 0 {
 		return result, nil
@@ -222,21 +129,58 @@ func (hot *hotStatements) claimDue(ctx context.Context, tx *sqlx.Tx, req schedul
 	return result, nil
 }
 
+// mayClaim looks at all that can keep the account from claiming. It returns how
+// many charges may be claimed now; if that is 0, result says why.
+func (hot *hotStatements) mayClaim(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest, acc account, result *scheduler.ClaimResult) (limit int, err error) {
+	if acc.BaseURL != req.Endpoint {
+		// Another process was configured for another endpoint since: what this
+		// one sent would be unknown where the next one looks for its key.
+		result.Halt = billing.ReasonEndpointChanged
+		return 0, nil
+	}
+	stopped, err := hot.isStopped(ctx, tx, req.MerchantAccount, acc.Gateway)
+	if err != nil {
+		return 0, err
+	}
+	if stopped {
+		result.Halt = billing.ReasonAccountPaused
+		return 0, nil
+	}
+	if result.Slots, err = hot.takeSlots(ctx, tx, req.MerchantAccount, req.Process, req.SlotsHeld, acc.MaxInFlight, req.Lease); err != nil {
+		return 0, err
+	}
+	if result.Slots == 0 {
+		result.Wait = req.ClaimAhead / 4
+		return 0, nil
+	}
+	if wait := acc.BackOff.duration(); wait > 0 {
+		result.Wait = wait
+		return 0, nil
+	}
+	if acc.Rate > 0 {
+		return acc.pace(req, result), nil
+	}
+	return req.Limit, nil
+}
+
 const rememberClaimQuery = `
 	INSERT INTO claims (process_id, run_id, merchant_account, first_position, last_position, token, lease_until)
 	VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(secs => $7))
 	RETURNING id, (SELECT greatest(as_of, business_now()) FROM runs WHERE id = $2) AS business_now`
 
-// claimQuery leases the due charges of a window of a manifest, in one
+// leaseDueQuery leases the due charges of a window of a manifest, in one
 // statement. Each item looks up its own charge, by its key: the subquery that
 // locks it cannot be joined in another way. Joined freely, the planner once read
 // the whole table of charges, and once compared each charge with each item of
-// the window, according to what it believed of their numbers. Rows that others
-// have locked are left for a later pass, and so is one that changed just before
-// its lock was won: its new place is one that this statement's snapshot does not
-// know. The same goes for the other open charges of a token: to plan a join with
-// them, the planner reads the ends of their index, where the dead entries are.
-const claimQuery = `
+// the window, according to what it believed of their numbers. The other open
+// charges of the token are asked for by a subquery that yields a value, and not
+// by NOT EXISTS: that would be planned as a join, for which the planner reads the
+// ends of their index, where the dead entries are.
+//
+// Rows that others have locked are left for a later pass, and so is one that
+// changed just before its lock was won: its new place is one that this
+// statement's snapshot does not know.
+const leaseDueQuery = `
 	WITH run AS MATERIALIZED (SELECT id, as_of FROM runs WHERE id = $1 AND state = 'running' FOR SHARE)
 	UPDATE charges c
 	   SET state = 'claimed', reason = '', lease_owner = $3, lease_no = c.lease_no + 1,
@@ -254,10 +198,10 @@ const claimQuery = `
 	                    AND c2.state = 'due' AND c2.stop_request IS NULL
 	                    AND c2.next_attempt_at <= (SELECT as_of FROM run)
 	                    AND c2.amount_minor = i.amount_minor AND c2.token_id = i.token_id AND c2.answered = i.answered
-	                    AND coalesce((SELECT true FROM open_charges k
-	                                   WHERE k.token_id = c2.token_id AND k.charge_id <> c2.id
-	                                     AND (SELECT o.state FROM charges o WHERE o.id = k.charge_id) IN ('claimed', 'pending', 'unknown')
-	                                   LIMIT 1), false) IS FALSE
+	                    AND (SELECT true FROM open_charges k
+	                          WHERE k.token_id = c2.token_id AND k.charge_id <> c2.id
+	                            AND (SELECT o.state FROM charges o WHERE o.id = k.charge_id) IN ('claimed', 'pending', 'unknown')
+	                          LIMIT 1) IS NULL
 	                    FOR UPDATE OF c2 SKIP LOCKED) due
 	          WHERE i.run_id = (SELECT id FROM run)
 	            AND i.merchant_account = $2 AND i.position > $7 AND i.position <= $8
@@ -265,7 +209,7 @@ const claimQuery = `
 	   AND t.id = c.token_id
 	RETURNING` + leasedColumns
 
-// leaseDue runs claimQuery and returns what it leased. It scans by hand: this is
+// leaseDue runs leaseDueQuery and returns what it leased. It scans by hand: this is
 // the one place where the client's share of a charge is worth it.
 func (hot *hotStatements) leaseDue(ctx context.Context, tx *sqlx.Tx, req scheduler.ClaimRequest, acc account, window int) ([]billing.ClaimedCharge, error) {
 	rows, err := tx.StmtxContext(ctx, hot.lease).QueryContext(ctx, claimArguments(req, acc.SettingsID, window)...)
@@ -291,9 +235,7 @@ func claimArguments(req scheduler.ClaimRequest, settingsID, window int) []any {
 	return []any{req.RunID, req.MerchantAccount, req.Process, req.Lease.Seconds(), req.WireVersion, settingsID, req.After, window}
 }
 
-func windowEnd(req scheduler.ClaimRequest, limit int) int { return min(req.After+limit, req.Last) }
-
-func charges(rows []claimedRow) []billing.ClaimedCharge {
+func claimedCharges(rows []claimedRow) []billing.ClaimedCharge {
 	claimed := make([]billing.ClaimedCharge, len(rows))
 	for i, r := range rows {
 		claimed[i] = r.charge()
@@ -370,7 +312,7 @@ func (db *DB) ReadClaim(ctx context.Context, req scheduler.ClaimRequest) (schedu
 	if err := db.sqlx.SelectContext(ctx, &rows, read, req.RunID, req.MerchantAccount, req.After, claim.Last, req.Process); err != nil {
 		return scheduler.ClaimResult{}, fmt.Errorf("read back claimed charges: %w", unavailable(err))
 	}
-	result := scheduler.ClaimResult{ID: claim.ID, Charges: charges(rows), Position: claim.Last,
+	result := scheduler.ClaimResult{ID: claim.ID, Charges: claimedCharges(rows), Position: claim.Last,
 		Slots: req.SlotsHeld, RunState: scheduler.RunRunning}
 	if claim.Rate > 0 {
 		result.SendEvery = account{Rate: claim.Rate}.sendEvery()
@@ -411,22 +353,20 @@ func (db *DB) GiveBack(ctx context.Context, given []billing.ClaimedCharge, settl
 		ids[i], leases[i] = int64(c.ID), int32(c.LeaseNo)
 	}
 	const query = `
-		WITH r AS (SELECT * FROM unnest($1::bigint[], $2::integer[]) AS r(id, lease_no)),
-		     locked AS (SELECT c.id FROM charges c JOIN r ON r.id = c.id
-		                 WHERE c.state = 'claimed' AND c.lease_no = r.lease_no
+		WITH locked AS (SELECT c.id FROM charges c JOIN unnest($1::bigint[], $2::integer[]) AS r(id, lease_no) ON r.id = c.id
+		                 WHERE c.id = ANY ($1) AND c.state = 'claimed' AND c.lease_no = r.lease_no
 		                 ORDER BY c.id FOR UPDATE OF c),
-		     d AS (DELETE FROM claims WHERE id = ANY ($3::bigint[])),
-		     u AS (UPDATE charges c
-		   SET state = CASE c.stop_request WHEN 'cancel' THEN 'cancelled' WHEN 'hold' THEN 'held' ELSE 'due' END,
-		       reason = coalesce(c.stop_reason, ''), decided_by = coalesce(c.stop_actor, c.decided_by),
-		       decided_at = CASE WHEN c.stop_request IS NULL THEN c.decided_at ELSE clock_timestamp() END,
-		       finished_at = CASE c.stop_request WHEN 'cancel' THEN clock_timestamp() END,
-		       stop_request = NULL, stop_reason = NULL, stop_actor = NULL,
-		       lease_owner = NULL, lease_until = NULL, attempt_started_at = NULL
-		  FROM locked
-		 WHERE c.id = locked.id
-		RETURNING c.id, c.finished_at)
-		DELETE FROM open_charges WHERE charge_id IN (SELECT id FROM u WHERE finished_at IS NOT NULL)`
+		     forgotten AS (DELETE FROM claims WHERE id = ANY ($3::bigint[])),
+		     returned AS (UPDATE charges c
+		                     SET state = CASE c.stop_request WHEN 'cancel' THEN 'cancelled' WHEN 'hold' THEN 'held' ELSE 'due' END,
+		                         reason = coalesce(c.stop_reason, ''), decided_by = coalesce(c.stop_actor, c.decided_by),
+		                         decided_at = CASE WHEN c.stop_request IS NULL THEN c.decided_at ELSE clock_timestamp() END,
+		                         finished_at = CASE c.stop_request WHEN 'cancel' THEN clock_timestamp() END,
+		                         stop_request = NULL, stop_reason = NULL, stop_actor = NULL,
+		                         lease_owner = NULL, lease_until = NULL, attempt_started_at = NULL
+		                   WHERE c.id = ANY (ARRAY(SELECT id FROM locked))
+		                  RETURNING c.id, c.finished_at)
+		DELETE FROM open_charges WHERE charge_id = ANY (ARRAY(SELECT id FROM returned WHERE finished_at IS NOT NULL))`
 	if _, err := db.sqlx.ExecContext(ctx, query, ids, leases, claimIDs(settled)); err != nil {
 		return fmt.Errorf("give back %d charges: %w", len(given), unavailable(err))
 	}
@@ -439,16 +379,4 @@ func claimIDs(ids []scheduler.ClaimID) []int64 {
 		out[i] = int64(id)
 	}
 	return out
-}
-
-// BackOff keeps every process from claiming at the account for a while.
-func (db *DB) BackOff(ctx context.Context, merchantAccount string, wait time.Duration) error {
-	const query = `
-		UPDATE merchant_accounts
-		   SET backoff_until = greatest(backoff_until, clock_timestamp() + make_interval(secs => $2))
-		 WHERE id = $1`
-	if _, err := db.sqlx.ExecContext(ctx, query, merchantAccount, wait.Seconds()); err != nil {
-		return fmt.Errorf("back off from %s: %w", merchantAccount, err)
-	}
-	return nil
 }

@@ -164,14 +164,14 @@ func insertCycles(ctx context.Context, tx *sqlx.Tx, rows []newCycle) (int, error
 func insertCycleChunk(ctx context.Context, tx *sqlx.Tx, rows []newCycle) (int, error) {
 	n := len(rows)
 	var (
-		subscriptions, cardTokens, amounts = make(pq.Int64Array, n), make(pq.Int64Array, n), make(pq.Int64Array, n)
-		cycles                             = make(pq.Int32Array, n)
-		starts, ends, dues                 = make(pq.Int64Array, n), make(pq.Int64Array, n), make(pq.Int64Array, n)
-		currencies, accounts, references   = make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
-		states, reasons                    = make(pq.StringArray, n), make(pq.StringArray, n)
+		subscriptions, tokenIDs, amounts = make(pq.Int64Array, n), make(pq.Int64Array, n), make(pq.Int64Array, n)
+		cycles                           = make(pq.Int32Array, n)
+		starts, ends, dues               = make(pq.Int64Array, n), make(pq.Int64Array, n), make(pq.Int64Array, n)
+		currencies, accounts, references = make(pq.StringArray, n), make(pq.StringArray, n), make(pq.StringArray, n)
+		states, reasons                  = make(pq.StringArray, n), make(pq.StringArray, n)
 	)
 	for i, r := range rows {
-		subscriptions[i], cardTokens[i], amounts[i], cycles[i] = int64(r.SubscriptionID), int64(r.TokenID), r.Amount.Minor, int32(r.Cycle)
+		subscriptions[i], tokenIDs[i], amounts[i], cycles[i] = int64(r.SubscriptionID), int64(r.TokenID), r.Amount.Minor, int32(r.Cycle)
 		starts[i], ends[i], dues[i] = epochDay(r.PeriodStart), epochDay(r.PeriodEnd), r.DueAt.Unix()
 		currencies[i], accounts[i], references[i] = r.Amount.Currency, r.MerchantAccount, r.Reference
 		states[i], reasons[i] = string(r.State), string(r.Reason)
@@ -190,7 +190,7 @@ func insertCycleChunk(ctx context.Context, tx *sqlx.Tx, rows []newCycle) (int, e
 		    AS r(subscription_id, token_id, amount_minor, cycle, period_start, period_end, due_at,
 		         currency, merchant_account, reference, state, reason)
 		ON CONFLICT (subscription_id, cycle) WHERE subscription_id IS NOT NULL DO NOTHING`
-	res, err := tx.ExecContext(ctx, query, subscriptions, cardTokens, amounts, cycles, starts, ends, dues,
+	res, err := tx.ExecContext(ctx, query, subscriptions, tokenIDs, amounts, cycles, starts, ends, dues,
 		currencies, accounts, references, states, reasons)
 	if err != nil {
 		return 0, err

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -26,7 +27,8 @@ import (
 type DB struct {
 	sqlx   *sqlx.DB
 	logger hclog.Logger
-	hot    hot
+	hotMu  sync.Mutex
+	hot    *hotStatements // nil until somebody needs them
 }
 
 var _ scheduler.Store = (*DB)(nil)
@@ -126,8 +128,8 @@ func notFound(err error) error {
 
 // violates reports whether err is a breach of the named constraint.
 func violates(err error, constraint string) bool {
-	var pqErr *pq.Error
-	return errors.As(err, &pqErr) && pqErr.Constraint == constraint
+	pqErr := pq.As(err)
+	return pqErr != nil && pqErr.Constraint == constraint
 }
 
 // unavailable marks an error that says nothing about the statement: the
@@ -148,3 +150,8 @@ func unavailable(err error) error {
 	}
 	return fmt.Errorf("%w: %w", scheduler.ErrUnavailable, err)
 }
+
+// seconds is an interval as the database counts it.
+type seconds float64
+
+func (s seconds) duration() time.Duration { return time.Duration(float64(s) * float64(time.Second)) }

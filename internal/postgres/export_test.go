@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,10 +18,24 @@ import (
 func (db *DB) ExplainClaim(t testing.TB, req scheduler.ClaimRequest, window int) string {
 	t.Helper()
 	var lines []string
-	if err := db.sqlx.Select(&lines, "EXPLAIN "+claimQuery, claimArguments(req, 1, window)...); err != nil {
+	if err := db.sqlx.Select(&lines, "EXPLAIN "+leaseDueQuery, claimArguments(req, 1, window)...); err != nil {
 		t.Fatal(err)
 	}
 	return strings.Join(lines, "\n")
+}
+
+// ExplainReplays returns the plans of the resolver's two statements, without
+// running them.
+func (db *DB) ExplainReplays(t testing.TB) string {
+	t.Helper()
+	var claim, giveUp []string
+	if err := db.sqlx.Select(&claim, "EXPLAIN "+claimReplaysQuery, "DemoEU", 1, 60.0, 1, 50, "http://127.0.0.1:1/adyen/v71", 3600.0); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.sqlx.Select(&giveUp, "EXPLAIN "+giveUpReplaysQuery, "DemoEU", 3600.0); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(slices.Concat(claim, giveUp), "\n")
 }
 
 // AnalyzeClaim runs the claim's statement as the money path does when it is
@@ -30,7 +45,7 @@ func (db *DB) AnalyzeClaim(t testing.TB, req scheduler.ClaimRequest, settingsID,
 	tx := db.sqlx.MustBegin()
 	defer tx.Rollback()
 	tx.MustExec(`SET LOCAL plan_cache_mode = force_generic_plan`)
-	tx.MustExec(`PREPARE analyzed_claim AS ` + claimQuery)
+	tx.MustExec(`PREPARE analyzed_claim AS ` + leaseDueQuery)
 	defer tx.Exec(`DEALLOCATE analyzed_claim`)
 	var arguments []string
 	for _, arg := range claimArguments(req, settingsID, window) {
@@ -63,7 +78,7 @@ func (db *DB) ExplainSettle(t testing.TB, ids []billing.ChargeID) string {
 // a claim where it uses that table and not where it is prepared.
 func (db *DB) Prepare(t testing.TB) {
 	t.Helper()
-	if _, err := db.hotStatements(context.Background()); err != nil {
+	if _, err := db.prepared(context.Background()); err != nil {
 		t.Fatal(err)
 	}
 }

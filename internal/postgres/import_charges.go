@@ -13,13 +13,9 @@ import (
 // the file has bad rows, which were all reported then; nothing is stored.
 // Importing a file again changes nothing, wherever its charges stand by then.
 func (db *DB) ImportCharges(ctx context.Context, rows billing.ImportRows[billing.ImportedCharge], req billing.ImportRequest) (billing.ImportResult, error) {
-	result, err := db.runImport(ctx, "charges", req, func(job *importJob) error {
+	return db.runImport(ctx, "charges", req, func(job *importJob) error {
 		return importCharges(ctx, job, rows)
 	})
-	if err == nil && !req.DryRun && result.New >= importSize {
-		db.analyse(ctx, "charges")
-	}
-	return result, err
 }
 
 func importCharges(ctx context.Context, job *importJob, rows billing.ImportRows[billing.ImportedCharge]) error {
@@ -44,7 +40,7 @@ func importCharges(ctx context.Context, job *importJob, rows billing.ImportRows[
 	if err := job.tellChanges(ctx); err != nil {
 		return err
 	}
-	if err := lockCards(ctx, job); err != nil {
+	if err := lockTokens(ctx, job); err != nil {
 		return err
 	}
 	if job.result.Changed > 0 {
@@ -61,10 +57,10 @@ func stageCharges(ctx context.Context, job *importJob, rows billing.ImportRows[b
 			line integer, merchant_account text, reference text, shopper_reference text, token text, payment_method text,
 			amount_minor bigint, currency text, description text, due_at timestamptz
 		) ON COMMIT DROP`
-	const copyIn = `
-		COPY staged (line, merchant_account, reference, shopper_reference, token, payment_method,
-			amount_minor, currency, description, due_at) FROM STDIN`
-	return stage(ctx, job, rows, create, copyIn, func(c billing.ImportedCharge, v []driver.Value) {
+	const columns = `
+		line, merchant_account, reference, shopper_reference, token, payment_method,
+			amount_minor, currency, description, due_at`
+	return stage(ctx, job, rows, create, columns, func(c billing.ImportedCharge, v []driver.Value) {
 		v[0], v[1], v[2], v[3], v[4], v[5] = int64(c.Line), c.MerchantAccount, c.Reference, c.ShopperReference, c.Token, c.PaymentMethod
 		v[6], v[7], v[8], v[9] = c.Amount.Minor, c.Amount.Currency, c.Description, c.DueAt
 	})
@@ -140,12 +136,12 @@ func refuseChargeDifferences(ctx context.Context, job *importJob) error {
 	return job.refuse(ctx, query)
 }
 
-// lockCards keeps the state of the cards of new and changed charges as it is
-// until the charges are there: a card that turns invalid meanwhile waits, and then
+// lockTokens keeps the state of the tokens of new and changed charges as it is
+// until the charges are there: whoever invalidates one meanwhile waits, and then
 // finds them.
-func lockCards(ctx context.Context, job *importJob) error {
+func lockTokens(ctx context.Context, job *importJob) error {
 	const query = `
-		WITH cards AS (
+		WITH locked AS (
 			SELECT t.id
 			  FROM tokens t
 			 WHERE t.id IN (
@@ -155,7 +151,7 @@ func lockCards(ctx context.Context, job *importJob) error {
 			           OR g.line IN (SELECT line FROM differences WHERE field = 'token'))
 			   AND t.created_at < now()  -- those that this import stored nobody else can see
 			 ORDER BY t.id FOR SHARE OF t)
-		SELECT count(*) FROM cards`
+		SELECT count(*) FROM locked`
 	if _, err := job.tx.ExecContext(ctx, query); err != nil {
 		return fmt.Errorf("lock tokens: %w", err)
 	}

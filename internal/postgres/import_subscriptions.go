@@ -15,13 +15,9 @@ import (
 // file has bad rows, which were all reported then; nothing is stored. Importing a
 // file again changes nothing.
 func (db *DB) ImportSubscriptions(ctx context.Context, rows billing.ImportRows[billing.ImportedSubscription], req billing.ImportRequest) (billing.ImportResult, error) {
-	result, err := db.runImport(ctx, "subscriptions", req, func(job *importJob) error {
+	return db.runImport(ctx, "subscriptions", req, func(job *importJob) error {
 		return importSubscriptions(ctx, job, rows)
 	})
-	if err == nil && !req.DryRun && result.New >= importSize {
-		db.analyse(ctx, "subscriptions")
-	}
-	return result, err
 }
 
 func importSubscriptions(ctx context.Context, job *importJob, rows billing.ImportRows[billing.ImportedSubscription]) error {
@@ -62,12 +58,12 @@ func stageSubscriptions(ctx context.Context, job *importJob, rows billing.Import
 			interval_unit text, interval_count integer, anchor timestamp, timezone text, max_cycles integer, ends_on date,
 			first_cycle integer, first_due_at timestamptz, waived integer
 		) ON COMMIT DROP`
-	const copyIn = `
-		COPY staged (line, merchant_account, reference, shopper_reference, token, payment_method,
+	const columns = `
+		line, merchant_account, reference, shopper_reference, token, payment_method,
 			amount_minor, currency, description,
 			interval_unit, interval_count, anchor, timezone, max_cycles, ends_on,
-			first_cycle, first_due_at, waived) FROM STDIN`
-	return stage(ctx, job, rows, create, copyIn, func(s billing.ImportedSubscription, v []driver.Value) {
+			first_cycle, first_due_at, waived`
+	return stage(ctx, job, rows, create, columns, func(s billing.ImportedSubscription, v []driver.Value) {
 		v[0], v[1], v[2], v[3], v[4], v[5] = int64(s.Line), s.MerchantAccount, s.Reference, s.ShopperReference, s.Token, s.PaymentMethod
 		v[6], v[7], v[8] = s.Amount.Minor, s.Amount.Currency, s.Description
 		v[9], v[10], v[11], v[12] = string(s.Calendar.Interval.Unit), int64(s.Calendar.Interval.Count), s.Calendar.Anchor.String(), s.Calendar.Zone.String()
@@ -194,13 +190,13 @@ func changeChargesOfSubscriptions(ctx context.Context, job *importJob) error {
 			 WHERE c.subscription_id IN (SELECT id FROM differences WHERE field IN ('token', 'amount_minor'))
 			   AND c.state IN ('due', 'held')
 			 ORDER BY c.id FOR NO KEY UPDATE),
-		cards AS (
+		locked_tokens AS (
 			SELECT t.id FROM differences d
 			  JOIN staged g ON g.line = d.line
 			  JOIN tokens t ON t.merchant_account = g.merchant_account AND t.token = g.token
 			 WHERE d.field = 'token'
 			 ORDER BY t.id FOR SHARE OF t)
-		SELECT (SELECT count(*) FROM locked), (SELECT count(*) FROM cards)`
+		SELECT (SELECT count(*) FROM locked), (SELECT count(*) FROM locked_tokens)`
 	if _, err := job.tx.ExecContext(ctx, lock); err != nil {
 		return fmt.Errorf("lock charges: %w", err)
 	}

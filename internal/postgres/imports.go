@@ -2,8 +2,6 @@ package postgres
 
 import (
 	"context"
-	"database/sql"
-	"database/sql/driver"
 	"errors"
 	"fmt"
 
@@ -34,11 +32,12 @@ type importJob struct {
 	req    billing.ImportRequest
 	result billing.ImportResult
 	badAt  int // the line of the last bad row
-	// mayRepeat says that nobody looked for duplicates yet.
-	mayRepeat bool
+	// duplicatesUnchecked is set until somebody looked for them.
+	duplicatesUnchecked bool
 }
 
 // runImport does the work of an import in its transaction, and writes the audit.
+// kind is the table that the file fills.
 func (db *DB) runImport(ctx context.Context, kind string, req billing.ImportRequest, work func(job *importJob) error) (billing.ImportResult, error) {
 	job := &importJob{req: req, result: billing.ImportResult{DryRun: req.DryRun}}
 	conn, err := db.sqlx.Connx(ctx)
@@ -66,7 +65,10 @@ func (db *DB) runImport(ctx context.Context, kind string, req billing.ImportRequ
 		})
 	})
 	if errors.Is(err, errDryRun) {
-		err = nil
+		return job.result, nil
+	}
+	if err == nil && job.result.New >= importSize {
+		db.analyse(ctx, kind)
 	}
 	return job.result, err
 }
@@ -85,7 +87,7 @@ func (j *importJob) prepare(ctx context.Context) error {
 
 // stopIfBad ends an import of which bad rows are known.
 func (j *importJob) stopIfBad(ctx context.Context) error {
-	if j.result.Bad > 0 && j.mayRepeat {
+	if j.result.Bad > 0 && j.duplicatesUnchecked {
 		if err := j.findDuplicates(ctx); err != nil {
 			return err
 		}
@@ -108,81 +110,6 @@ func (j *importJob) bad(row billing.BadRow) error {
 	return j.req.Bad(row)
 }
 
-// stage copies the good rows of a file into the temporary table staged.
-func stage[Row any](ctx context.Context, j *importJob, rows billing.ImportRows[Row], create, copyIn string, values func(Row, []driver.Value)) error {
-	if _, err := j.tx.ExecContext(ctx, create); err != nil {
-		return fmt.Errorf("make room for the file: %w", err)
-	}
-	// The driver takes the values directly: what database/sql does to each of
-	// them costs more than reading the line.
-	err := j.conn.Raw(func(conn any) error {
-		stmt, err := conn.(driver.ConnPrepareContext).PrepareContext(ctx, copyIn)
-		if err != nil {
-			return fmt.Errorf("start to copy the file: %w", err)
-		}
-		defer stmt.Close()
-		args := make([]driver.Value, copyColumns(copyIn))
-		for row, err := range rows {
-			if bad := (*billing.BadRow)(nil); errors.As(err, &bad) {
-				if bad.Line != j.badAt {
-					j.result.Rows++
-				}
-				if err := j.bad(*bad); err != nil {
-					return err
-				}
-				continue
-			}
-			if err != nil {
-				return fmt.Errorf("read the file: %w", err)
-			}
-			j.result.Rows++
-			values(row, args)
-			//lint:ignore SA1019 a line of COPY is no statement that could be cancelled
-			if _, err := stmt.Exec(args); err != nil {
-				return fmt.Errorf("copy the file: %w", err)
-			}
-		}
-		//lint:ignore SA1019 as above
-		if _, err := stmt.Exec(nil); err != nil {
-			return fmt.Errorf("copy the file: %w", err)
-		}
-		return nil
-	})
-	if err != nil {
-		return err
-	}
-	// A few thousand lines tell the planner enough about the file.
-	if _, err := j.tx.ExecContext(ctx, `SET LOCAL default_statistics_target = 10; ANALYZE staged; RESET default_statistics_target`); err != nil {
-		return fmt.Errorf("analyse the file: %w", err)
-	}
-	j.badAt = 0 // the database begins again at the first line
-	return j.planForMany(ctx)
-}
-
-// planForMany keeps the planner from a trap of large files. It takes an empty
-// table for a small one and would look through it once for each line, while the
-// same statement fills it: a minute for what a hash join does in a second. For
-// small files nested loops over the indexes are right.
-func (j *importJob) planForMany(ctx context.Context) error {
-	if j.result.Rows < importSize {
-		return nil
-	}
-	if _, err := j.tx.ExecContext(ctx, `SET LOCAL enable_nestloop = off`); err != nil {
-		return fmt.Errorf("plan for many lines: %w", err)
-	}
-	return nil
-}
-
-func copyColumns(copyIn string) int {
-	n := 1
-	for _, c := range copyIn {
-		if c == ',' {
-			n++
-		}
-	}
-	return n
-}
-
 // refuseDuplicates reports each line whose reference is on an earlier line. A file
 // of which table knows no line is looked through only if storing it fails: then
 // the table's own constraint finds duplicates for nothing.
@@ -194,14 +121,14 @@ func (j *importJob) refuseDuplicates(ctx context.Context, table string) error {
 		return fmt.Errorf("look for known lines: %w", err)
 	}
 	if !some && j.result.Bad == 0 {
-		j.mayRepeat = true
+		j.duplicatesUnchecked = true
 		return nil
 	}
 	return j.findDuplicates(ctx)
 }
 
 func (j *importJob) findDuplicates(ctx context.Context) error {
-	j.mayRepeat = false
+	j.duplicatesUnchecked = false
 	const query = `
 		SELECT g.line, 'reference' AS column, g.reference AS value,
 		       'is on line ' || d.first || ' already, for the same merchant account' AS want
@@ -217,7 +144,7 @@ func (j *importJob) findDuplicates(ctx context.Context) error {
 // for its reference, the file has it twice, or someone stored it at this moment.
 func (j *importJob) insert(ctx context.Context, query, constraint string, want int, args ...any) error {
 	if _, err := j.tx.ExecContext(ctx, `SAVEPOINT lines`); err != nil {
-		return err
+		return fmt.Errorf("store the file: %w", err)
 	}
 	inserted, err := j.exec(ctx, query, args...)
 	if err == nil && inserted == want {
@@ -227,7 +154,7 @@ func (j *importJob) insert(ctx context.Context, query, constraint string, want i
 		return fmt.Errorf("store the file: %w", err)
 	}
 	if _, err := j.tx.ExecContext(ctx, `ROLLBACK TO SAVEPOINT lines`); err != nil {
-		return err
+		return fmt.Errorf("take the lines back: %w", err)
 	}
 	if err := j.findDuplicates(ctx); err != nil {
 		return err
@@ -236,66 +163,6 @@ func (j *importJob) insert(ctx context.Context, query, constraint string, want i
 		return err
 	}
 	return fmt.Errorf("someone stored one of them at this moment, import again: %w", billing.ErrConflict)
-}
-
-// storeTokens stores the tokens that are new, and reports the lines that say
-// something else about a token than what is known of it.
-func (j *importJob) storeTokens(ctx context.Context) error {
-	stored, err := j.insertTokens(ctx)
-	if err != nil {
-		return fmt.Errorf("store tokens: %w", err)
-	}
-	j.result.NewTokens = stored
-	if err := j.analyse(ctx, "tokens", stored); err != nil {
-		return err
-	}
-	if stored == j.result.Rows {
-		return nil // each line brought a token of its own: nothing else is known of any
-	}
-	const contradictions = `
-		SELECT g.line, v.col AS column, v.value, v.want
-		  FROM staged g
-		  JOIN tokens t ON t.merchant_account = g.merchant_account AND t.token = g.token
-		 CROSS JOIN LATERAL (VALUES
-		       ('token', '', g.shopper_reference <> t.shopper_reference,
-		        'belongs to another shopper reference: a token is one shopper''s for good'),
-		       ('payment_method', g.payment_method, g.payment_method NOT IN ('', t.payment_method),
-		        'the token is known with payment method ' || t.payment_method)) v (col, value, wrong, want)
-		 WHERE (g.shopper_reference <> t.shopper_reference OR g.payment_method NOT IN ('', t.payment_method))
-		   AND v.wrong
-		 ORDER BY g.line, v.col`
-	return j.refuse(ctx, contradictions)
-}
-
-// insertTokens stores the tokens that are new and returns how many were. Most
-// files name each of them once, and storing them as if this one did takes half
-// the time; where it turns out otherwise, it begins again.
-func (j *importJob) insertTokens(ctx context.Context) (int, error) {
-	const insert = `
-		INSERT INTO tokens (merchant_account, token, shopper_reference, payment_method)
-		SELECT g.merchant_account, g.token, g.shopper_reference, coalesce(nullif(g.payment_method, ''), 'scheme')
-		  FROM staged g
-		 WHERE NOT EXISTS (SELECT FROM tokens t WHERE t.merchant_account = g.merchant_account AND t.token = g.token)`
-	if _, err := j.tx.ExecContext(ctx, `SAVEPOINT tokens`); err != nil {
-		return 0, err
-	}
-	stored, err := j.exec(ctx, insert)
-	if !violates(err, "tokens_are_stored_once") {
-		return stored, err
-	}
-	if _, err := j.tx.ExecContext(ctx, `ROLLBACK TO SAVEPOINT tokens`); err != nil {
-		return 0, err
-	}
-	// Lines that name the payment method come first: the others take what they get.
-	stored = 0
-	for _, unnamed := range []bool{false, true} {
-		n, err := j.exec(ctx, insert+` AND (g.payment_method = '') = $1 ON CONFLICT (token, merchant_account) DO NOTHING`, unnamed)
-		if err != nil {
-			return 0, err
-		}
-		stored += n
-	}
-	return stored, nil
 }
 
 // analyse tells the planner about a table that a statement filled.
@@ -311,18 +178,10 @@ func (j *importJob) analyse(ctx context.Context, table string, rows int) error {
 
 // analyse is importJob.analyse after the commit, when autovacuum would come only
 // in a minute. That it fails is no failure of the import.
-func (db *DB) analyse(ctx context.Context, tables ...string) {
-	for _, table := range tables {
-		if _, err := db.sqlx.ExecContext(ctx, `ANALYZE `+table); err != nil {
-			db.logger.Warn("table not analysed after an import", "table", table, "error", err)
-		}
+func (db *DB) analyse(ctx context.Context, table string) {
+	if _, err := db.sqlx.ExecContext(ctx, `ANALYZE `+table); err != nil {
+		db.logger.Warn("table not analysed after an import", "table", table, "error", err)
 	}
-}
-
-// masked is the SQL for what people see of a token, as tokens.Token's
-// MaskedReference has it.
-func masked(column string) string {
-	return `CASE WHEN length(` + column + `) < 12 THEN '…' ELSE '…' || right(` + column + `, 4) END`
 }
 
 // refuse reports the bad rows that a query finds.
@@ -348,57 +207,10 @@ func (j *importJob) refuse(ctx context.Context, query string, args ...any) error
 	return nil
 }
 
-// tellChanges reports the differences to what was stored, and counts what has any.
-func (j *importJob) tellChanges(ctx context.Context) error {
-	const query = `SELECT line, reference, field, before, after FROM differences ORDER BY line, place`
-	rows, err := j.tx.QueryxContext(ctx, query)
-	if err != nil {
-		return fmt.Errorf("read differences: %w", err)
-	}
-	defer rows.Close()
-	last := 0
-	for rows.Next() {
-		var c billing.ImportChange
-		if err := rows.Scan(&c.Line, &c.Reference, &c.Field, &c.Before, &c.After); err != nil {
-			return fmt.Errorf("read difference: %w", err)
-		}
-		if c.Line != last {
-			last = c.Line
-			j.result.Changed++
-		}
-		if err := j.req.Changed(c); err != nil {
-			return err
-		}
-	}
-	if err := rows.Err(); err != nil {
-		return fmt.Errorf("read differences: %w", err)
-	}
-	return nil
-}
-
-// auditChanges writes one row for each subscription or charge with a difference.
-func (j *importJob) auditChanges(ctx context.Context, kind string) error {
-	table := map[string]string{"subscription": "subscriptions", "charge": "charges"}[kind]
-	query := `
-		INSERT INTO audit (at, actor, action, merchant_account, object_kind, object, reason, before, after)
-		SELECT clock_timestamp(), $1, 'import_' || $2 || '_change', d.merchant_account, $2, x.id::text, '',
-		       jsonb_object_agg(d.field, d.before), jsonb_object_agg(d.field, d.after)
-		  FROM differences d JOIN ` + table + ` x ON x.merchant_account = d.merchant_account AND x.reference = d.reference
-		 GROUP BY d.merchant_account, x.id
-		 ORDER BY min(d.line)`
-	if _, err := j.tx.ExecContext(ctx, query, j.req.Actor, kind); err != nil {
-		return fmt.Errorf("write audit: %w", err)
-	}
-	return nil
-}
-
 // exec runs a statement and returns the number of rows it touched.
 func (j *importJob) exec(ctx context.Context, query string, args ...any) (int, error) {
-	var (
-		result sql.Result
-		err    error
-	)
-	if result, err = j.tx.ExecContext(ctx, query, args...); err != nil {
+	result, err := j.tx.ExecContext(ctx, query, args...)
+	if err != nil {
 		return 0, err
 	}
 	n, err := result.RowsAffected()

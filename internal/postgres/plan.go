@@ -82,9 +82,8 @@ func makeCharges(ctx context.Context, inTx func(func(*sqlx.Tx) error) error, req
 	}
 	for _, locking := range passes {
 		for more := true; more; {
-			err := inTx(func(tx *sqlx.Tx) error {
-				n, err := makeSomeCharges(ctx, tx, req, now, locking)
-				more = n == subscriptionsPerCommit
+			err := inTx(func(tx *sqlx.Tx) (err error) {
+				more, err = makeSomeCharges(ctx, tx, req, now, locking)
 				return err
 			})
 			if err != nil {
@@ -95,9 +94,9 @@ func makeCharges(ctx context.Context, inTx func(func(*sqlx.Tx) error) error, req
 	return nil
 }
 
-// makeSomeCharges does one chunk and returns how many subscriptions it took.
-// A subscription with more cycles than a pass makes is taken again.
-func makeSomeCharges(ctx context.Context, tx *sqlx.Tx, req scheduler.PlanRequest, now time.Time, locking string) (int, error) {
+// makeSomeCharges does one chunk and reports whether there may be more: the
+// chunk was full, or a subscription has more cycles than a pass makes.
+func makeSomeCharges(ctx context.Context, tx *sqlx.Tx, req scheduler.PlanRequest, now time.Time, locking string) (more bool, err error) {
 	until := req.AsOf.Until(now)
 	// Live accounts have no future: their cycles become charges when their time
 	// has come, not because somebody looks ahead.
@@ -117,11 +116,10 @@ func makeSomeCharges(ctx context.Context, tx *sqlx.Tx, req scheduler.PlanRequest
 		Environment string `db:"environment"`
 	}
 	if err := tx.SelectContext(ctx, &subs, query, until, now, req.Filter.MerchantAccount, subscriptionsPerCommit, req.Preview); err != nil {
-		return 0, fmt.Errorf("read due subscriptions: %w", err)
+		return false, fmt.Errorf("read due subscriptions: %w", err)
 	}
 	var rows []newCycle
 	var next []nextCycle
-	again := false
 	for _, sub := range subs {
 		horizon := until
 		if sub.Environment != "test" && !req.Preview && now.Before(until) {
@@ -130,25 +128,22 @@ func makeSomeCharges(ctx context.Context, tx *sqlx.Tx, req scheduler.PlanRequest
 		cycles, stands, err := cycleRows(sub.subscriptionRow, horizon, cyclesPerPass)
 		if err != nil {
 			if err := parkSubscription(ctx, tx, sub.subscriptionRow, err); err != nil {
-				return 0, err
+				return false, err
 			}
 			continue
 		}
-		again = again || len(cycles) == cyclesPerPass
+		more = more || len(cycles) == cyclesPerPass
 		rows, next = append(rows, cycles...), append(next, stands)
 	}
 	if _, err := insertCycles(ctx, tx, rows); err != nil {
-		return 0, err
+		return false, err
 	}
 	if len(next) > 0 {
 		if err := storeNextCycles(ctx, tx, next); err != nil {
-			return 0, err
+			return false, err
 		}
 	}
-	if again {
-		return subscriptionsPerCommit, nil
-	}
-	return len(subs), nil
+	return more || len(subs) == subscriptionsPerCommit, nil
 }
 
 // parkSubscription takes a subscription whose dates cannot be computed out of
@@ -316,8 +311,7 @@ func freezeManifest(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, limit 
 	if _, err := tx.ExecContext(ctx, `ANALYZE run_items`); err != nil {
 		return fmt.Errorf("analyse manifest: %w", err)
 	}
-	_, err := tx.ExecContext(ctx, `DROP TABLE candidates, open_tokens, day_tokens`)
-	return err
+	return nil
 }
 
 // hashManifest counts and hashes the manifest's lines, as WriteManifest writes them.

@@ -3,6 +3,7 @@ package postgres
 import (
 	"context"
 	"fmt"
+	"time"
 
 	"github.com/jmoiron/sqlx"
 	"github.com/lib/pq"
@@ -106,7 +107,7 @@ func expireClaim(ctx context.Context, tx *sqlx.Tx, run scheduler.RunID, merchant
 // program that can.
 func (db *DB) ClaimReplays(ctx context.Context, req scheduler.ReplayRequest) (scheduler.ClaimResult, error) {
 	result := scheduler.ClaimResult{Slots: req.SlotsHeld}
-	hot, err := db.hotStatements(ctx)
+	hot, err := db.prepared(ctx)
 	if err != nil {
 		return result, fmt.Errorf("claim replays: %w", err)
 	}
@@ -118,40 +119,23 @@ func (db *DB) ClaimReplays(ctx context.Context, req scheduler.ReplayRequest) (sc
 		if result.Slots, err = hot.takeSlots(ctx, tx, req.MerchantAccount, req.Process, req.SlotsHeld, acc.MaxInFlight, req.Lease); err != nil {
 			return err
 		}
-		if acc.BackOff > 0 || acc.RateFree > 1 || result.Slots == 0 || acc.BaseURL != req.Endpoint {
+		rateSpent := acc.RateFree.duration() > time.Second // the resolver looks again in a second
+		if acc.BackOff > 0 || rateSpent || result.Slots == 0 || acc.BaseURL != req.Endpoint {
 			return nil
 		}
-		if stopped, err := hot.readStop(ctx, tx, req.MerchantAccount, acc.Gateway); stopped || err != nil {
+		if stopped, err := hot.isStopped(ctx, tx, req.MerchantAccount, acc.Gateway); stopped || err != nil {
 			return err
 		}
 		limit := req.Limit
 		if acc.Rate > 0 {
-			limit = max(1, min(limit, int(acc.Rate)))
+			limit = max(1, min(limit, int(acc.Rate))) // at most a second's worth
 			result.SendAfter, result.SendEvery = acc.RateFree.duration(), acc.sendEvery()
 		}
 		if err := giveUpReplays(ctx, tx, req.MerchantAccount); err != nil {
 			return err
 		}
-		const claim = `
-			UPDATE charges c
-			   SET lease_owner = $2, lease_no = c.lease_no + 1, replays = c.replays + 1,
-			       lease_until = clock_timestamp() + make_interval(secs => $3),
-			       resolve_at = clock_timestamp() + make_interval(secs => $3)
-			  FROM tokens t, account_settings s, runs r
-			 WHERE c.id = ANY (ARRAY(SELECT c2.id
-			                           FROM charges c2
-			                           JOIN tokens t2 ON t2.id = c2.token_id
-			                           JOIN runs r2 ON r2.id = c2.run_id
-			                           JOIN account_settings s2 ON s2.id = c2.account_settings_id
-			                          WHERE c2.resolve_at <= clock_timestamp() AND c2.merchant_account = $1
-			                            AND c2.wire_version = $4 AND s2.base_url = $6
-			                            AND c2.stop_request IS NULL AND t2.state IN ('unverified', 'valid') AND r2.state <> 'aborted'
-			                            AND c2.attempt_started_at >= clock_timestamp() - make_interval(secs => $7)
-			                          ORDER BY c2.id LIMIT $5 FOR UPDATE OF c2 SKIP LOCKED))
-			   AND t.id = c.token_id AND s.id = c.account_settings_id AND r.id = c.run_id
-			RETURNING` + claimedColumns + `, greatest(r.as_of, business_now()) AS business_now`
 		var rows []claimedRow
-		if err := tx.SelectContext(ctx, &rows, claim, req.MerchantAccount, req.Process, req.Lease.Seconds(), req.WireVersion, limit,
+		if err := tx.SelectContext(ctx, &rows, claimReplaysQuery, req.MerchantAccount, req.Process, req.Lease.Seconds(), req.WireVersion, limit,
 			req.Endpoint, billing.SafeLife.Seconds()); err != nil {
 			return fmt.Errorf("lease unknown charges: %w", err)
 		}
@@ -160,16 +144,36 @@ func (db *DB) ClaimReplays(ctx context.Context, req scheduler.ReplayRequest) (sc
 				return err
 			}
 		}
-		result.Charges = charges(rows)
+		result.Charges = claimedCharges(rows)
 		return nil
 	})
 	return result, err
 }
 
-// giveUpReplays takes charges that must not be sent again out of the
-// resolver's queue, with the reason why.
-func giveUpReplays(ctx context.Context, tx *sqlx.Tx, merchantAccount string) error {
-	const query = `
+// What is to be resolved is found by charges_to_resolve, an index of these charges
+// alone: the time is a value of the statement and not a call for each row, and
+// they come in the order of that index. By their ids, the planner walked the whole
+// table of charges once a second, with the account locked.
+const (
+	claimReplaysQuery = `
+		UPDATE charges c
+		   SET lease_owner = $2, lease_no = c.lease_no + 1, replays = c.replays + 1,
+		       lease_until = clock_timestamp() + make_interval(secs => $3),
+		       resolve_at = clock_timestamp() + make_interval(secs => $3)
+		  FROM tokens t, account_settings s, runs r
+		 WHERE c.id = ANY (ARRAY(SELECT c2.id
+		                           FROM charges c2
+		                           JOIN tokens t2 ON t2.id = c2.token_id
+		                           JOIN runs r2 ON r2.id = c2.run_id
+		                           JOIN account_settings s2 ON s2.id = c2.account_settings_id
+		                          WHERE c2.resolve_at <= (SELECT clock_timestamp()) AND c2.merchant_account = $1
+		                            AND c2.wire_version = $4 AND s2.base_url = $6
+		                            AND c2.stop_request IS NULL AND t2.state IN ('unverified', 'valid') AND r2.state <> 'aborted'
+		                            AND c2.attempt_started_at >= clock_timestamp() - make_interval(secs => $7)
+		                          ORDER BY c2.resolve_at LIMIT $5 FOR UPDATE OF c2 SKIP LOCKED))
+		   AND t.id = c.token_id AND s.id = c.account_settings_id AND r.id = c.run_id
+		RETURNING` + claimedColumns + `, greatest(r.as_of, business_now()) AS business_now`
+	giveUpReplaysQuery = `
 		UPDATE charges c
 		   SET resolve_at = NULL, decided_at = clock_timestamp(), decided_by = coalesce(c.stop_actor, 'resolver'),
 		       reason = CASE WHEN c.stop_request IS NOT NULL THEN c.stop_reason
@@ -178,12 +182,17 @@ func giveUpReplays(ctx context.Context, tx *sqlx.Tx, merchantAccount string) err
 		                     ELSE 'needs_person' END
 		  FROM tokens t, runs r
 		 WHERE c.id = ANY (ARRAY(SELECT c2.id FROM charges c2
-		                          WHERE c2.resolve_at <= clock_timestamp() AND c2.merchant_account = $1
-		                          ORDER BY c2.id FOR UPDATE SKIP LOCKED))
+		                          WHERE c2.resolve_at <= (SELECT clock_timestamp()) AND c2.merchant_account = $1
+		                          ORDER BY c2.resolve_at FOR UPDATE SKIP LOCKED))
 		   AND t.id = c.token_id AND r.id = c.run_id
 		   AND (c.stop_request IS NOT NULL OR t.state NOT IN ('unverified', 'valid') OR r.state = 'aborted'
 		        OR c.attempt_started_at < clock_timestamp() - make_interval(secs => $2))`
-	if _, err := tx.ExecContext(ctx, query, merchantAccount, billing.SafeLife.Seconds()); err != nil {
+)
+
+// giveUpReplays takes charges that must not be sent again out of the
+// resolver's queue, with the reason why.
+func giveUpReplays(ctx context.Context, tx *sqlx.Tx, merchantAccount string) error {
+	if _, err := tx.ExecContext(ctx, giveUpReplaysQuery, merchantAccount, billing.SafeLife.Seconds()); err != nil {
 		return fmt.Errorf("give up replays: %w", err)
 	}
 	return nil

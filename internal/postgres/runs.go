@@ -192,7 +192,7 @@ func disposeRest(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, merchantA
 // StopAccount ends an account's part of a run. It is called again once
 // everything the process held is settled, to account for what came back.
 func (db *DB) StopAccount(ctx context.Context, id scheduler.RunID, stop scheduler.AccountStop, disposition string) error {
-	hot, err := db.hotStatements(ctx)
+	hot, err := db.prepared(ctx)
 	if err != nil {
 		return fmt.Errorf("stop account in run: %w", err)
 	}

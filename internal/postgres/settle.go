@@ -23,14 +23,16 @@ import (
 //   - everything else ("not sent", "not processed", "unknown") counts only from
 //     the process that holds the lease: another copy may be on its way.
 //
-// The charges are found by an array of ids, so that the planner never reads the
-// whole table for them, and either side of the join comes in the order of the
-// ids: two flushers or two processes cannot lock each other out. The update
-// joins only the columns that it needs, because each is copied per row. A column
-// that says the usual for the whole group comes as an empty array, which unnest
-// fills with nulls. The statement returns the charges that did not move.
+// The charges are found by an array of ids, so that the planner looks them up by
+// their key. The array and an index scan both come in the order of the ids, so
+// that two flushers or two processes do not lock each other out; a bitmap scan
+// would not, and TestPlans looks for one. The update joins only the columns that
+// it needs, because each is copied per row. Of several answers to one attempt,
+// leads marks the one that moves the charge (see byWeight). A column that says
+// the usual for the whole group comes as an empty array, which unnest fills with
+// nulls. The statement returns the charges that did not move.
 const settleQuery = `
-	WITH o AS (INSERT INTO observations (charge_id, at, attempt, counted, outcome, reason, run_id, source, class, gateway_reference,
+	WITH observed AS (INSERT INTO observations (charge_id, at, attempt, counted, outcome, reason, run_id, source, class, gateway_reference,
 	                                     result_code, refusal_code, refusal_reason, raw_code, advice_code, request_hash, detail)
 	           SELECT r.charge_id, clock_timestamp(), r.attempt, r.counted, r.outcome, coalesce(r.reason, ''), r.run_id, coalesce(r.source, 'api'),
 	                  coalesce(r.class, ''), coalesce(r.gateway_reference, ''), coalesce(r.result_code, ''), coalesce(r.refusal_code, ''),
@@ -40,7 +42,7 @@ const settleQuery = `
 	                         $19::text[], $20::bytea[], $21::text[])
 	               AS r(charge_id, attempt, counted, outcome, reason, run_id, source, class, gateway_reference, result_code,
 	                    refusal_code, refusal_reason, raw_code, advice_code, request_hash, detail)),
-	     u AS (UPDATE charges c
+	     moved AS (UPDATE charges c
 	              SET state = CASE WHEN c.stop_request = 'cancel' AND r.state IN ('due', 'held') THEN 'cancelled'
 	                               WHEN c.stop_request = 'hold' AND r.state = 'due' THEN 'held'
 	                               ELSE r.state END,
@@ -68,16 +70,16 @@ const settleQuery = `
 	                       ELSE c.lease_no = r.lease_no
 	                        AND (c.state IN ('claimed', 'unknown') OR c.state = 'pending' AND r.state = 'pending') END
 	           RETURNING c.id, c.finished_at),
-	     f AS (DELETE FROM open_charges WHERE charge_id = ANY (ARRAY(SELECT id FROM u WHERE finished_at IS NOT NULL))),
-	     d AS (DELETE FROM claims WHERE id = ANY ($22::bigint[]))
-	SELECT id FROM unnest($1::bigint[]) AS id WHERE id NOT IN (SELECT id FROM u)`
+	     closed AS (DELETE FROM open_charges WHERE charge_id = ANY (ARRAY(SELECT id FROM moved WHERE finished_at IS NOT NULL))),
+	     forgotten AS (DELETE FROM claims WHERE id = ANY ($22::bigint[]))
+	SELECT id FROM unnest($1::bigint[]) AS id WHERE id NOT IN (SELECT id FROM moved)`
 
 // Settle records what was learnt and moves the charges that still stand where
 // the attempts left them. See scheduler.Store.
 func (db *DB) Settle(ctx context.Context, group []billing.Settlement, settled []scheduler.ClaimID) (scheduler.SettleResult, error) {
 	slices.SortFunc(group, byWeight)
 	args := settleArguments(group, settled)
-	hot, err := db.hotStatements(ctx)
+	hot, err := db.prepared(ctx)
 	if err != nil {
 		return scheduler.SettleResult{}, fmt.Errorf("settle %d charges: %w", len(group), err)
 	}
@@ -110,7 +112,7 @@ func byWeight(a, b billing.Settlement) int {
 		cmp.Compare(weight(b), weight(a)))
 }
 
-// weight is how much an answer says about the money. What is authorised counts.
+// weight is how much an answer says about the money. Authorised weighs most: money moved.
 func weight(s billing.Settlement) int {
 	switch {
 	case s.Outcome == billing.OutcomeAuthorised:
@@ -150,9 +152,13 @@ func settleArguments(group []billing.Settlement, settled []scheduler.ClaimID) []
 		refusals[i], raws[i], advices[i] = s.Reply.RefusalReason, s.Reply.RawCode, s.Reply.AdviceCode
 		hashes[i] = s.Reply.RequestHash[:]
 	}
-	return []any{ids, attempts, counted, outcomes, sparse(reasons, ""), leases, states, waits(nexts), sparse(resolves, 0), sparse(leads, true),
-		runs, sparse(sources, string(billing.SourceAPI)), sparse(classes, ""), sparse(references, ""), sparse(results, ""), sparse(codes, ""),
-		sparse(refusals, ""), sparse(raws, ""), sparse(advices, ""), hashes, sparse(details, ""), pq.Int64Array(claimIDs(settled))}
+	return []any{
+		ids, attempts, counted, outcomes, sparse(reasons, ""), // $1 to $5, of the observation and of the charge
+		leases, states, waits(nexts), sparse(resolves, 0), sparse(leads, true), // $6 to $10, of the charge
+		runs, sparse(sources, string(billing.SourceAPI)), sparse(classes, ""), sparse(references, ""), // $11 to $21, of the observation
+		sparse(results, ""), sparse(codes, ""), sparse(refusals, ""), sparse(raws, ""), sparse(advices, ""), hashes, sparse(details, ""),
+		pq.Int64Array(claimIDs(settled)), // $22, claims that are over
+	}
 }
 
 // waits leaves the column out if no charge waits.

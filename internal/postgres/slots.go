@@ -20,7 +20,7 @@ const readSlotsQuery = `
 
 // takeSlots returns how many of the account's max_in_flight this process may
 // use from now on: a fair share among the live processes, and never more than
-// the others hold free. A process that must shrink keeps its old number on
+// the others leave free. A process that must shrink keeps its old number on
 // record until it says, with its next claim, that it did.
 func (hot *hotStatements) takeSlots(ctx context.Context, tx *sqlx.Tx, merchantAccount string, process scheduler.ProcessID, held, maxInFlight int, lease time.Duration) (int, error) {
 	var row struct {
