@@ -103,8 +103,8 @@ func (t Timetable) Next(after time.Time) (Fire, bool) {
 // nextElapsed asks the library within each stretch of time in which the zone's
 // offset stays the same: there, wall clock and elapsed time do not differ.
 func (t Timetable) nextElapsed(after time.Time) (Fire, bool) {
+	offset, end := t.zone.Stretch(after)
 	for at := after; ; {
-		offset, end := t.zone.Stretch(at)
 		next := t.spec.Next(at.In(time.FixedZone(t.zone.String(), offset)))
 		if next.IsZero() {
 			return Fire{}, false
@@ -117,6 +117,7 @@ func (t Timetable) nextElapsed(after time.Time) (Fire, bool) {
 			return fire, true
 		}
 		at = end.Add(-1) // the library looks from the next whole second on
+		offset, end = t.zone.Stretch(end)
 	}
 }
 

@@ -46,11 +46,17 @@ func syncAccount(ctx context.Context, tx *sqlx.Tx, a AccountSettings) error {
 		MaxInFlight int     `db:"max_in_flight"`
 		Rate        float64 `db:"rate_per_second"`
 	}
+	// No claim in between: it would open attempts that the check below does not
+	// see. The row is locked first and its settings are read then: joined in one
+	// statement, a row that changed its settings while its lock was waited for
+	// would look as if it were not there.
+	if _, err := tx.ExecContext(ctx, `SELECT FROM merchant_accounts WHERE id = $1 FOR NO KEY UPDATE`, a.ID); err != nil {
+		return fmt.Errorf("lock merchant account %s: %w", a.ID, err)
+	}
 	const read = `
 		SELECT a.gateway, a.environment, s.base_url, s.return_url, a.max_in_flight, a.rate_per_second
 		  FROM merchant_accounts a JOIN account_settings s ON s.id = a.settings_id
-		 WHERE a.id = $1
-		   FOR NO KEY UPDATE OF a` // no claim in between: it would open attempts that the check below does not see
+		 WHERE a.id = $1`
 	err := notFound(tx.GetContext(ctx, &now, read, a.ID))
 	switch {
 	case err == billing.ErrNotFound:
@@ -129,7 +135,8 @@ func storeAccount(ctx context.Context, tx *sqlx.Tx, a AccountSettings) error {
 	return nil
 }
 
-// account is the row that every claim of a merchant account locks.
+// account is the row that every claim of a merchant account locks, and what holds
+// for it.
 type account struct {
 	BaseURL     string  `db:"base_url"`
 	ReturnURL   string  `db:"return_url"`
@@ -140,6 +147,7 @@ type account struct {
 	Rate        float64 `db:"rate_per_second"`
 	BackOff     seconds `db:"back_off"`  // from now until claims may go on
 	RateFree    seconds `db:"rate_free"` // from now until the rate allows a request
+	Stopped     bool    `db:"stopped"`   // by the kill switch
 }
 
 // sendEvery is the distance between two requests at the account's rate.
@@ -171,18 +179,32 @@ func (a account) reserve(ctx context.Context, tx *sqlx.Tx, merchantAccount strin
 	return nil
 }
 
-const lockAccountQuery = `
-	SELECT s.base_url, s.return_url, a.environment, a.gateway, a.settings_id, a.max_in_flight, a.rate_per_second,
-	       greatest(extract(epoch FROM a.backoff_until - clock_timestamp()), 0)::double precision AS back_off,
-	       greatest(extract(epoch FROM a.next_send_at - clock_timestamp()), 0)::double precision AS rate_free
-	  FROM merchant_accounts a JOIN account_settings s ON s.id = a.settings_id
-	 WHERE a.id = $1
-	   FOR NO KEY UPDATE OF a`
+const (
+	lockAccountQuery = `
+		SELECT environment, gateway, settings_id, max_in_flight, rate_per_second,
+		       greatest(extract(epoch FROM backoff_until - clock_timestamp()), 0)::double precision AS back_off,
+		       greatest(extract(epoch FROM next_send_at - clock_timestamp()), 0)::double precision AS rate_free
+		  FROM merchant_accounts
+		 WHERE id = $1
+		   FOR NO KEY UPDATE`
+	readSettingsQuery = `
+		SELECT base_url, return_url,
+		       EXISTS (SELECT FROM sending_stops
+		                WHERE scope = 'all' OR scope = 'merchant_account' AND name = $2 OR scope = 'gateway' AND name = $3) AS stopped
+		  FROM account_settings
+		 WHERE id = $1`
+)
 
+// lockAccountRow locks an account and reads what holds for it from then on: its
+// settings and the kill switch, by a statement of its own, so that it sees what
+// the lock waited for.
 func (hot *hotStatements) lockAccountRow(ctx context.Context, tx *sqlx.Tx, merchantAccount string) (account, error) {
 	var a account
 	if err := tx.StmtxContext(ctx, hot.lockAccount).GetContext(ctx, &a, merchantAccount); err != nil {
 		return account{}, fmt.Errorf("lock merchant account %s: %w", merchantAccount, notFound(err))
+	}
+	if err := tx.StmtxContext(ctx, hot.readSettings).GetContext(ctx, &a, a.SettingsID, merchantAccount, a.Gateway); err != nil {
+		return account{}, fmt.Errorf("read settings of merchant account %s: %w", merchantAccount, notFound(err))
 	}
 	return a, nil
 }

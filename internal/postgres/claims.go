@@ -138,11 +138,7 @@ func (hot *hotStatements) mayClaim(ctx context.Context, tx *sqlx.Tx, req schedul
 		result.Halt = billing.ReasonEndpointChanged
 		return 0, nil
 	}
-	stopped, err := hot.isStopped(ctx, tx, req.MerchantAccount, acc.Gateway)
-	if err != nil {
-		return 0, err
-	}
-	if stopped {
+	if acc.Stopped {
 		result.Halt = billing.ReasonAccountPaused
 		return 0, nil
 	}
@@ -163,9 +159,12 @@ func (hot *hotStatements) mayClaim(ctx context.Context, tx *sqlx.Tx, req schedul
 	return req.Limit, nil
 }
 
+// rememberClaimQuery counts the claim's lease from the beginning of its
+// transaction, before that of each of its charges: a charge whose lease ends
+// earlier is one of an older claim.
 const rememberClaimQuery = `
 	INSERT INTO claims (process_id, run_id, merchant_account, first_position, last_position, token, lease_until)
-	VALUES ($1, $2, $3, $4, $5, $6, clock_timestamp() + make_interval(secs => $7))
+	VALUES ($1, $2, $3, $4, $5, $6, now() + make_interval(secs => $7))
 	RETURNING id, (SELECT greatest(as_of, business_now()) FROM runs WHERE id = $2) AS business_now`
 
 // leaseDueQuery leases the due charges of a window of a manifest, in one
@@ -305,11 +304,12 @@ func (db *DB) ReadClaim(ctx context.Context, req scheduler.ClaimRequest) (schedu
 		  JOIN charges c ON c.id = i.charge_id
 		  JOIN tokens t ON t.id = c.token_id
 		  JOIN account_settings s ON s.id = c.account_settings_id
+		  JOIN claims k ON k.id = $6
 		 WHERE i.run_id = $1 AND i.merchant_account = $2 AND i.position > $3 AND i.position <= $4
-		   AND c.state = 'claimed' AND c.run_id = $1 AND c.lease_owner = $5
+		   AND c.state = 'claimed' AND c.run_id = $1 AND c.lease_owner = $5 AND c.lease_until >= k.lease_until
 		 ORDER BY c.id`
 	var rows []claimedRow
-	if err := db.sqlx.SelectContext(ctx, &rows, read, req.RunID, req.MerchantAccount, req.After, claim.Last, req.Process); err != nil {
+	if err := db.sqlx.SelectContext(ctx, &rows, read, req.RunID, req.MerchantAccount, req.After, claim.Last, req.Process, claim.ID); err != nil {
 		return scheduler.ClaimResult{}, fmt.Errorf("read back claimed charges: %w", unavailable(err))
 	}
 	result := scheduler.ClaimResult{ID: claim.ID, Charges: claimedCharges(rows), Position: claim.Last,

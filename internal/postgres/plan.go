@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
 
 	"github.com/contauth/contauth/billing"
 	"github.com/contauth/contauth/scheduler"
@@ -98,25 +99,9 @@ func makeCharges(ctx context.Context, inTx func(func(*sqlx.Tx) error) error, req
 // chunk was full, or a subscription has more cycles than a pass makes.
 func makeSomeCharges(ctx context.Context, tx *sqlx.Tx, req scheduler.PlanRequest, now time.Time, locking string) (more bool, err error) {
 	until := req.AsOf.Until(now)
-	// Live accounts have no future: their cycles become charges when their time
-	// has come, not because somebody looks ahead.
-	query := `
-		SELECT` + subscriptionRowColumns + `, a.environment
-		  FROM subscriptions s
-		  JOIN tokens t ON t.id = s.token_id
-		  JOIN merchant_accounts a ON a.id = s.merchant_account
-		 WHERE s.next_charge_at <= $1
-		   AND (a.environment = 'test' OR s.next_charge_at <= $2 OR $5)
-		   AND ($3 = '' OR s.merchant_account = $3)
-		 ORDER BY s.next_charge_at, s.id
-		 LIMIT $4
-		   FOR NO KEY UPDATE OF s ` + locking + ` FOR SHARE OF t`
-	var subs []struct {
-		subscriptionRow
-		Environment string `db:"environment"`
-	}
-	if err := tx.SelectContext(ctx, &subs, query, until, now, req.Filter.MerchantAccount, subscriptionsPerCommit, req.Preview); err != nil {
-		return false, fmt.Errorf("read due subscriptions: %w", err)
+	subs, err := lockDueSubscriptions(ctx, tx, req, now, locking)
+	if err != nil {
+		return false, err
 	}
 	var rows []newCycle
 	var next []nextCycle
@@ -144,6 +129,51 @@ func makeSomeCharges(ctx context.Context, tx *sqlx.Tx, req scheduler.PlanRequest
 		}
 	}
 	return more || len(subs) == subscriptionsPerCommit, nil
+}
+
+// A dueSubscription is one with a cycle that is due.
+type dueSubscription struct {
+	subscriptionRow
+	Environment string `db:"environment"`
+}
+
+// lockDueSubscriptions locks the next subscriptions with a cycle that is due,
+// and then their tokens.
+//
+// Those are two statements. Where the first waits for a lock, Postgres looks at
+// the subscription as it is then, but at joined rows as they were: one that an
+// import gave another token meanwhile would fall out of the join, and out of the
+// plan.
+func lockDueSubscriptions(ctx context.Context, tx *sqlx.Tx, req scheduler.PlanRequest, now time.Time, locking string) ([]dueSubscription, error) {
+	// Live accounts have no future: their cycles become charges when their time
+	// has come, not because somebody looks ahead.
+	lock := `
+		SELECT s.id
+		  FROM subscriptions s
+		  JOIN merchant_accounts a ON a.id = s.merchant_account
+		 WHERE s.next_charge_at <= $1
+		   AND (a.environment = 'test' OR s.next_charge_at <= $2 OR $5)
+		   AND ($3 = '' OR s.merchant_account = $3)
+		 ORDER BY s.next_charge_at, s.id
+		 LIMIT $4
+		   FOR NO KEY UPDATE OF s ` + locking
+	var ids pq.Int64Array
+	if err := tx.SelectContext(ctx, &ids, lock, req.AsOf.Until(now), now, req.Filter.MerchantAccount, subscriptionsPerCommit, req.Preview); err != nil {
+		return nil, fmt.Errorf("lock due subscriptions: %w", err)
+	}
+	const read = `
+		SELECT` + subscriptionRowColumns + `, a.environment
+		  FROM subscriptions s
+		  JOIN tokens t ON t.id = s.token_id
+		  JOIN merchant_accounts a ON a.id = s.merchant_account
+		 WHERE s.id = ANY ($1)
+		 ORDER BY s.next_charge_at, s.id
+		   FOR SHARE OF t`
+	var subs []dueSubscription
+	if err := tx.SelectContext(ctx, &subs, read, ids); err != nil {
+		return nil, fmt.Errorf("read due subscriptions: %w", err)
+	}
+	return subs, nil
 }
 
 // parkSubscription takes a subscription whose dates cannot be computed out of

@@ -120,11 +120,8 @@ func (db *DB) ClaimReplays(ctx context.Context, req scheduler.ReplayRequest) (sc
 			return err
 		}
 		rateSpent := acc.RateFree.duration() > time.Second // the resolver looks again in a second
-		if acc.BackOff > 0 || rateSpent || result.Slots == 0 || acc.BaseURL != req.Endpoint {
+		if acc.Stopped || acc.BackOff > 0 || rateSpent || result.Slots == 0 || acc.BaseURL != req.Endpoint {
 			return nil
-		}
-		if stopped, err := hot.isStopped(ctx, tx, req.MerchantAccount, acc.Gateway); stopped || err != nil {
-			return err
 		}
 		limit := req.Limit
 		if acc.Rate > 0 {

@@ -283,13 +283,7 @@ func (db *DB) FinishRun(ctx context.Context, id scheduler.RunID) (bool, error) {
 // that the run is being worked.
 func (db *DB) Control(ctx context.Context, id scheduler.RunID, unsent []billing.ChargeID) (scheduler.Control, error) {
 	var control scheduler.Control
-	const state = `
-		UPDATE runs SET progress_at = clock_timestamp() WHERE id = $1 AND state = 'running' RETURNING state`
-	err := notFound(db.sqlx.GetContext(ctx, &control.RunState, state, id))
-	if err == billing.ErrNotFound {
-		err = notFound(db.sqlx.GetContext(ctx, &control.RunState, `SELECT state FROM runs WHERE id = $1`, id))
-	}
-	if err != nil {
+	if err := notFound(db.sqlx.GetContext(ctx, &control.RunState, `SELECT state FROM runs WHERE id = $1`, id)); err != nil {
 		return control, fmt.Errorf("read state of run %d: %w", id, unavailable(err))
 	}
 	const stops = `SELECT scope, name, reason FROM sending_stops`
@@ -304,16 +298,22 @@ func (db *DB) Control(ctx context.Context, id scheduler.RunID, unsent []billing.
 	for _, r := range rows {
 		control.Stops = append(control.Stops, scheduler.SendingStop(r))
 	}
-	if len(unsent) == 0 {
-		return control, nil
+	if len(unsent) > 0 {
+		ids := make(pq.Int64Array, len(unsent))
+		for i, id := range unsent {
+			ids[i] = int64(id)
+		}
+		const stopped = `SELECT id FROM charges WHERE id = ANY ($1) AND stop_request IS NOT NULL`
+		if err := db.sqlx.SelectContext(ctx, &control.Stopped, stopped, ids); err != nil {
+			return control, fmt.Errorf("read stop requests: %w", unavailable(err))
+		}
 	}
-	ids := make(pq.Int64Array, len(unsent))
-	for i, id := range unsent {
-		ids[i] = int64(id)
-	}
-	const stopped = `SELECT id FROM charges WHERE id = ANY ($1) AND stop_request IS NOT NULL`
-	if err := db.sqlx.SelectContext(ctx, &control.Stopped, stopped, ids); err != nil {
-		return control, fmt.Errorf("read stop requests: %w", unavailable(err))
+	// Without waiting for the claims that hold the run's row: a stop must not.
+	const progress = `
+		UPDATE runs SET progress_at = clock_timestamp()
+		 WHERE id = (SELECT id FROM runs WHERE id = $1 AND state = 'running' FOR NO KEY UPDATE SKIP LOCKED)`
+	if _, err := db.sqlx.ExecContext(ctx, progress, id); err != nil {
+		return control, fmt.Errorf("note progress of run %d: %w", id, unavailable(err))
 	}
 	return control, nil
 }

@@ -100,7 +100,19 @@ func (db *DB) Settle(ctx context.Context, group []billing.Settlement, settled []
 			return scheduler.SettleResult{}, err
 		}
 	}
-	return db.readBack(ctx, group, stayed)
+	return db.readBack(ctx, group, append(stayed, repeated(group)...))
+}
+
+// repeated returns the charges with more than one answer in a group, which is
+// sorted by them: where one moved its charge, another may contradict it.
+func repeated(group []billing.Settlement) []int64 {
+	var ids []int64
+	for i := 1; i < len(group); i++ {
+		if id := int64(group[i].ChargeID); group[i-1].ChargeID == group[i].ChargeID && !slices.Contains(ids, id) {
+			ids = append(ids, id)
+		}
+	}
+	return ids
 }
 
 // byWeight sorts by charge and attempt; of several answers to one attempt, the
@@ -200,6 +212,7 @@ func invalidateTokens(ctx context.Context, tx *sqlx.Tx, group []billing.Settleme
 		UPDATE charges SET state = 'held', reason = 'token_invalid', decided_by = 'gateway', decided_at = clock_timestamp()
 		 WHERE id = ANY (ARRAY(SELECT c.id FROM open_charges k JOIN charges c ON c.id = k.charge_id
 		                        WHERE k.token_id = ANY ($1) AND c.state = 'due'
+		                          AND c.token_id = ANY ($1) -- still: it may have got another while its lock was waited for
 		                        ORDER BY c.id FOR UPDATE OF c))`
 	if _, err := tx.ExecContext(ctx, hold, ids); err != nil {
 		return fmt.Errorf("hold charges of invalid tokens: %w", err)

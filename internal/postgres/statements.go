@@ -12,7 +12,7 @@ import (
 // charges. The others are too rare to matter.
 type hotStatements struct {
 	lockAccount   *sqlx.Stmt
-	readStop      *sqlx.Stmt
+	readSettings  *sqlx.Stmt
 	readSlots     *sqlx.Stmt
 	lease         *sqlx.Stmt
 	rememberClaim *sqlx.Stmt
@@ -35,7 +35,7 @@ func (db *DB) prepared(ctx context.Context) (*hotStatements, error) {
 		query  string
 	}{
 		{&hot.lockAccount, lockAccountQuery},
-		{&hot.readStop, readStopQuery},
+		{&hot.readSettings, readSettingsQuery},
 		{&hot.readSlots, readSlotsQuery},
 		{&hot.lease, leaseDueQuery},
 		{&hot.rememberClaim, rememberClaimQuery},

@@ -168,17 +168,3 @@ func (db *DB) UnpauseSending(ctx context.Context, scope StopScope, by billing.De
 		})
 	})
 }
-
-const readStopQuery = `
-	SELECT EXISTS (SELECT FROM sending_stops
-	                WHERE scope = 'all' OR scope = 'merchant_account' AND name = $1 OR scope = 'gateway' AND name = $2)`
-
-// isStopped reads the kill switch. It is a statement of its own, after the
-// account is locked, so that it sees a stop that the lock waited for.
-func (hot *hotStatements) isStopped(ctx context.Context, tx *sqlx.Tx, merchantAccount, gateway string) (bool, error) {
-	var stopped bool
-	if err := tx.StmtxContext(ctx, hot.readStop).GetContext(ctx, &stopped, merchantAccount, gateway); err != nil {
-		return false, fmt.Errorf("read sending stops: %w", err)
-	}
-	return stopped, nil
-}

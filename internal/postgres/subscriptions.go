@@ -262,10 +262,15 @@ func (db *DB) decideSubscription(ctx context.Context, id billing.SubscriptionID,
 
 // lockSubscription locks a subscription against plans and other decisions.
 func lockSubscription(ctx context.Context, tx *sqlx.Tx, id billing.SubscriptionID) (subscriptionRow, error) {
+	// Its token is read when it is locked: joined in one statement, a subscription
+	// that changed its token meanwhile would look as if it were not there.
+	if _, err := tx.ExecContext(ctx, `SELECT FROM subscriptions WHERE id = $1 FOR UPDATE`, id); err != nil {
+		return subscriptionRow{}, fmt.Errorf("lock subscription %d: %w", id, err)
+	}
 	const query = `
 		SELECT` + subscriptionRowColumns + `
 		  FROM subscriptions s JOIN tokens t ON t.id = s.token_id
-		 WHERE s.id = $1 FOR UPDATE OF s`
+		 WHERE s.id = $1`
 	var sub subscriptionRow
 	if err := tx.GetContext(ctx, &sub, query, id); err != nil {
 		return sub, fmt.Errorf("subscription %d: %w", id, notFound(err))
