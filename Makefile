@@ -14,6 +14,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 RACE         ?= auto
 TEST_TIMEOUT ?= 20m
 FUZZTIME     ?= 30s
+CHECKS       ?= 1000
 PKG          ?= ./...
 RUN          ?= .
 DEMO_FLAGS   ?=
@@ -28,8 +29,8 @@ help: ## show this list
 	@awk 'BEGIN {FS = ":.*## "} \
 	  /^##@ / {printf "\n%s\n", substr($$0, 5)} \
 	  /^[a-z][a-z-]*:.*## / {printf "  make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
-	@printf '\nSettings: BIN=%s VERSION=%s RACE=%s TEST_TIMEOUT=%s FUZZTIME=%s PKG=%s RUN=%s\n' \
-	  '$(BIN)' '$(VERSION)' '$(RACE)' '$(TEST_TIMEOUT)' '$(FUZZTIME)' '$(PKG)' '$(RUN)'
+	@printf '\nSettings: BIN=%s VERSION=%s RACE=%s TEST_TIMEOUT=%s FUZZTIME=%s CHECKS=%s PKG=%s RUN=%s\n' \
+	  '$(BIN)' '$(VERSION)' '$(RACE)' '$(TEST_TIMEOUT)' '$(FUZZTIME)' '$(CHECKS)' '$(PKG)' '$(RUN)'
 
 demo: build ## charge a sample book at the sandbox, from nothing to a proven result
 	@exec '$(abspath $(BIN))' demo $(DEMO_FLAGS)
@@ -46,13 +47,19 @@ docker: ## build the container image (needs a container engine)
 	docker build --build-arg VERSION=$(VERSION) -t $(IMAGE) .
 
 ##@ Check it
-.PHONY: test torture scale fuzz check fmt vet staticcheck house lint
+.PHONY: test torture properties scale fuzz check fmt vet staticcheck house lint
 test: deps ## every test, with the race detector, in random order (at most 10 minutes)
 	@$(race_flag); go test $$race -shuffle=on -timeout $(TEST_TIMEOUT) -run '$(RUN)' $(PKG); $(race_note)
 
-torture: deps ## kills, long properties and long fuzzing (an hour or two)
+torture: deps ## every kill five times, long properties, long fuzzing (three quarters of an hour)
 	@$(race_flag); CONTAUTH_TORTURE=1 go test $$race -count=1 -shuffle=on -timeout 2h -run '$(RUN)' $(PKG); $(race_note)
-	@$(MAKE) fuzz FUZZTIME=5m
+	@$(MAKE) properties CHECKS=2000
+	@$(MAKE) fuzz FUZZTIME=1m
+
+# Only packages with properties know the flag.
+properties: ## try each property CHECKS times
+	@go test -count=1 -timeout 1h -rapid.checks=$(CHECKS) \
+	  $$(go list -f '{{range .TestImports}}{{if eq . "pgregory.net/rapid"}}{{$$.ImportPath}} {{end}}{{end}}{{range .XTestImports}}{{if eq . "pgregory.net/rapid"}}{{$$.ImportPath}} {{end}}{{end}}' $(PKG))
 
 scale: ## a million rows: rates, memory and plans (half an hour)
 	@go test -tags scale -count=1 -v -timeout 2h -run Scale $(PKG)

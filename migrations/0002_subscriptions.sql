@@ -70,8 +70,9 @@ COMMENT ON COLUMN subscriptions.first_cycle IS 'First cycle that contauth charge
 COMMENT ON COLUMN subscriptions.next_charge_at IS 'Instant of next_cycle; null when there is none.';
 
 -- References, checked for all new rows of a statement at once (see refuse_removal).
--- Each function looks rows up in an index, however the tables grow while its plan
--- is kept: it must not depend on statistics, which lag behind a large import.
+-- A kept plan outlives the sizes that it was made for, and statistics lag behind a
+-- large import. So a function either forbids every plan but look-ups in an index
+-- (SET enable_...), or has its query planned anew for each statement (EXECUTE).
 
 -- +goose StatementBegin
 CREATE FUNCTION check_new_tokens() RETURNS trigger LANGUAGE plpgsql

@@ -98,7 +98,7 @@ CREATE TRIGGER charge_money_is_frozen
           AND (OLD.amount_minor, OLD.currency) IS DISTINCT FROM (NEW.amount_minor, NEW.currency))
     EXECUTE FUNCTION refuse_change_of_money();
 
--- References, as for subscriptions.
+-- References, as for tokens: by look-ups in an index alone.
 -- +goose StatementBegin
 CREATE FUNCTION check_new_charges() RETURNS trigger LANGUAGE plpgsql
 SET enable_seqscan = off SET enable_hashjoin = off SET enable_mergejoin = off AS $$

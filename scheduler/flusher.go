@@ -23,6 +23,8 @@ type flusher struct {
 	answers chan *parcel
 	tally   *tally
 
+	gathering sync.Mutex // held by who takes answers from the channel
+
 	mu      sync.Mutex
 	settled []ClaimID // batches whose last answer is committed; their rows can go
 	handed  int64     // answers handed in
@@ -69,8 +71,11 @@ func (f *flusher) awaitSaved(ctx context.Context) {
 func (f *flusher) run(ctx context.Context) {
 	group := make([]*parcel, 0, f.size)
 	settlements := make([]billing.Settlement, f.size)
-	for first := range f.answers {
-		group = f.gather(append(group[:0], first))
+	for {
+		group = f.gather(group[:0])
+		if len(group) == 0 {
+			return // closed
+		}
 		f.settle(ctx, group, settlements)
 		f.mu.Lock()
 		f.done += int64(len(group))
@@ -79,8 +84,17 @@ func (f *flusher) run(ctx context.Context) {
 	}
 }
 
-// gather adds what arrives within the wait, up to a full group.
+// gather waits for an answer and adds what arrives within the wait, up to a full
+// group. One flusher gathers while the other one writes: together they would make
+// two groups of half the size. The group is empty once the channel is closed.
 func (f *flusher) gather(group []*parcel) []*parcel {
+	f.gathering.Lock()
+	defer f.gathering.Unlock()
+	first, open := <-f.answers
+	if !open {
+		return group
+	}
+	group = append(group, first)
 	timer := time.NewTimer(f.wait)
 	defer timer.Stop()
 	for len(group) < f.size {

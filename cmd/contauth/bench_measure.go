@@ -133,7 +133,7 @@ func (b *bencher) measureRun(ctx context.Context, gw *benchGateway, job bench.Jo
 			return err
 		}
 		job.RunID = int64(id)
-		if err := data.Settle(ctx); err != nil {
+		if err := data.Vacuum(ctx); err != nil {
 			return err
 		}
 		since, err = data.Now(ctx)
@@ -164,7 +164,7 @@ func (b *bencher) measureRun(ctx context.Context, gw *benchGateway, job bench.Jo
 			return err
 		}
 		// What the vacuum of this one would take must not fall on the next.
-		return data.Settle(ctx)
+		return data.Vacuum(ctx)
 	})
 }
 
@@ -251,7 +251,7 @@ func (b *bencher) measureNaive(ctx context.Context, gw *benchGateway, job bench.
 		if err := b.topUp(ctx, data, b.flags.charges); err != nil {
 			return err
 		}
-		if err := data.Settle(ctx); err != nil {
+		if err := data.Vacuum(ctx); err != nil {
 			return err
 		}
 		since, err = data.Now(ctx)
@@ -267,7 +267,7 @@ func (b *bencher) measureNaive(ctx context.Context, gw *benchGateway, job bench.
 		if err := gw.expect(ctx, data, job.RunID, since); err != nil {
 			return err
 		}
-		return data.Settle(ctx)
+		return data.Vacuum(ctx)
 	})
 }
 
@@ -276,7 +276,7 @@ func (b *bencher) measurePlan(ctx context.Context, job bench.Job, book *benchBoo
 	if err != nil {
 		return sample, err
 	}
-	return sample, b.withBook(ctx, book, func(_ *session, data bench.Book) error { return data.Settle(ctx) })
+	return sample, b.withBook(ctx, book, func(_ *session, data bench.Book) error { return data.Vacuum(ctx) })
 }
 
 // ask runs the measuring process and checks at once that the gateway counted
@@ -326,7 +326,7 @@ func (b *bencher) book(ctx context.Context, name bench.BookName) (*benchBook, er
 			if err := data.AddSubscriptions(ctx, b.flags.subscriptions); err != nil {
 				return err
 			}
-			return data.Settle(ctx)
+			return data.Vacuum(ctx)
 		case bench.BookMain, bench.BookNaive:
 			return b.topUp(ctx, data, b.flags.charges)
 		default:

@@ -56,6 +56,7 @@ func (e *env) benchWork(ctx context.Context, job bench.Job) (bench.Sample, error
 		}
 		defer pprof.StopCPUProfile()
 	}
+	limitMemory(e.lookup, runMemory(job.Series.InFlight)) // the pipeline and its peers alike
 	switch job.Series.Kind {
 	case bench.KindRun:
 		return e.benchRun(ctx, job)
@@ -83,7 +84,6 @@ func (e *env) benchRun(ctx context.Context, job bench.Job) (bench.Sample, error)
 		return bench.Sample{}, err
 	}
 	defer s.close()
-	limitMemory(e.lookup, runMemory(s.inFlight()))
 	runner, err := s.newRunner(ctx, e.logger())
 	if err != nil {
 		return bench.Sample{}, err
@@ -156,7 +156,6 @@ func (c *ceilingClient) charge(ctx context.Context, n int64) error {
 
 // benchCeiling is what the real client does without a database.
 func benchCeiling(ctx context.Context, e *env, job bench.Job) (bench.Sample, error) {
-	limitMemory(e.lookup, runMemory(job.Series.InFlight))
 	client := newCeilingClient(e, job)
 	return drive(ctx, job, client.charge)
 }

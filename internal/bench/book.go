@@ -71,7 +71,7 @@ func (b Book) AddSubscriptions(ctx context.Context, n int) error {
 	return nil
 }
 
-// ForgetRuns empties the manifests of runs that are over. Most of a measured
+// ForgetRuns empties the manifests of all runs, none of which may be running. Most of a measured
 // run's items are left when its time is up; the vacuum of millions of them would
 // take its share of all that is measured later.
 func (b Book) ForgetRuns(ctx context.Context) error {
@@ -81,12 +81,12 @@ func (b Book) ForgetRuns(ctx context.Context) error {
 	return nil
 }
 
-// Settle vacuums, lets the planner know what is there and brings the disk up to
-// date, so that neither of them falls into a measurement.
-func (b Book) Settle(ctx context.Context) error {
+// Vacuum vacuums and analyses every table and brings the disk up to date, so that
+// none of it falls into a measurement.
+func (b Book) Vacuum(ctx context.Context) error {
 	for _, query := range []string{`VACUUM (ANALYZE)`, `CHECKPOINT`} {
 		if _, err := b.DB.ExecContext(ctx, query); err != nil {
-			return fmt.Errorf("settle the book: %w", err)
+			return fmt.Errorf("vacuum the book: %w", err)
 		}
 	}
 	return nil

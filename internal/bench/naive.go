@@ -12,7 +12,7 @@ import (
 // A Naive charges as one would at first: a worker takes one due charge, marks
 // it, commits, asks the gateway, and writes the answer down with its
 // observation in a second transaction. It is as safe as the pipeline, on the
-// same tables, and pays eight round trips and two commits for each charge.
+// same tables, and pays nine round trips and two commits for each charge.
 // Its statements are prepared, as the pipeline's are.
 type Naive struct {
 	DB         *sql.DB
@@ -65,7 +65,7 @@ func (n *Naive) take(ctx context.Context) (c billing.ClaimedCharge, err error) {
 	}
 	defer tx.Rollback() // without effect after a commit
 	var settings int
-	row := tx.StmtContext(ctx, n.next).QueryRowContext(ctx, "now")
+	row := tx.StmtContext(ctx, n.next).QueryRowContext(ctx)
 	if err := row.Scan(&c.ID, &c.Reference, &c.MerchantAccount, &c.Model, &c.Amount.Minor, &c.Amount.Currency, &c.TokenID,
 		&c.Token, &c.ShopperReference, &c.PaymentMethod, &settings, &c.ReturnURL, &c.Attempt, &c.LeaseNo); err != nil {
 		return c, err
@@ -105,7 +105,7 @@ const (
 	  JOIN tokens t ON t.id = c.token_id
 	  JOIN merchant_accounts a ON a.id = c.merchant_account
 	  JOIN account_settings s ON s.id = a.settings_id
-	 WHERE c.state = 'due' AND c.next_attempt_at <= $1
+	 WHERE c.state = 'due' AND c.next_attempt_at <= now()
 	 ORDER BY k.charge_id
 	 LIMIT 1
 	   FOR UPDATE OF c SKIP LOCKED`

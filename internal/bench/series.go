@@ -82,15 +82,15 @@ type Job struct {
 
 // A Sample is what a measuring process saw. Its rates are of the window alone.
 type Sample struct {
-	Done            int64   `json:"done"` // in its whole life; each is one payment at the gateway
-	Window          int64   `json:"window"`
+	Done            int64   `json:"done"`   // in its whole life; each is one payment at the gateway
+	Window          int64   `json:"window"` // pieces done within the window
 	Seconds         float64 `json:"seconds"`
 	Short           bool    `json:"short,omitempty"` // the work ran out before the window was full
 	ClientMicros    float64 `json:"client_cpu_us"`   // per piece of work
 	PostgresMicros  float64 `json:"postgres_cpu_us"` // likewise; 0 if unseen
 	PeakBytes       int64   `json:"peak_bytes"`
 	CommitsPerPiece float64 `json:"commits"`        // in its whole life
-	GatewayMicros   float64 `json:"gateway_cpu_us"` // likewise
+	GatewayMicros   float64 `json:"gateway_cpu_us"` // of the sandbox, per payment, in its whole life
 }
 
 // NewSample makes a sample of what a meter saw in this process.
