@@ -70,13 +70,12 @@ func (f *flusher) awaitSaved(ctx context.Context) {
 // to the gateway under the attempt's key, and comes back by a replay.
 func (f *flusher) run(ctx context.Context) {
 	group := make([]*parcel, 0, f.size)
-	settlements := make([]billing.Settlement, f.size)
 	for {
 		group = f.gather(group[:0])
 		if len(group) == 0 {
 			return // closed
 		}
-		f.settle(ctx, group, settlements)
+		f.settle(ctx, group)
 		f.mu.Lock()
 		f.done += int64(len(group))
 		f.mu.Unlock()
@@ -119,13 +118,10 @@ func (f *flusher) gather(group []*parcel) []*parcel {
 
 // settle commits a group. A group that the database refuses is split until the
 // one answer that it cannot take stands alone: the others must not wait for it.
-// room is the flusher's own memory for a group's settlements; it is cleared, so
-// that no answer stays alive in it.
-func (f *flusher) settle(ctx context.Context, group []*parcel, room []billing.Settlement) {
-	settlements := room[:len(group)]
-	defer clear(settlements)
+func (f *flusher) settle(ctx context.Context, group []*parcel) {
+	settlements := make([]*billing.Settlement, len(group))
 	for i, p := range group {
-		settlements[i] = p.settlement
+		settlements[i] = &p.settlement
 	}
 	claims := f.takeSettled()
 	for try := 0; ; try++ {
@@ -146,8 +142,8 @@ func (f *flusher) settle(ctx context.Context, group []*parcel, room []billing.Se
 			return
 		default:
 			f.giveBackSettled(claims)
-			f.settle(ctx, group[:len(group)/2], room)
-			f.settle(ctx, group[len(group)/2:], room)
+			f.settle(ctx, group[:len(group)/2])
+			f.settle(ctx, group[len(group)/2:])
 			return
 		}
 	}

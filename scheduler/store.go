@@ -50,7 +50,7 @@ type Store interface {
 	// claims, and may reorder settlements. After ErrUnavailable or
 	// billing.ErrUnknown, call it again; any other error says that one of the
 	// settlements can never be stored.
-	Settle(ctx context.Context, settlements []billing.Settlement, settled []ClaimID) (SettleResult, error)
+	Settle(ctx context.Context, settlements []*billing.Settlement, settled []ClaimID) (SettleResult, error)
 	// ReleaseSlots gives up this process's share of an account's max_in_flight.
 	ReleaseSlots(ctx context.Context, process ProcessID, merchantAccount string) error
 

@@ -72,7 +72,7 @@ func (b *checkedDesk) answered(id billing.ChargeID, outcome billing.Outcome, sta
 	case billing.OutcomeRefused:
 		s.Reply.GatewayReference = b.atGateway(id, c.Attempt, "Refused").PSPReference
 	}
-	if _, err := b.db.Settle(context.Background(), []billing.Settlement{s}, nil); err != nil {
+	if _, err := b.db.Settle(context.Background(), []*billing.Settlement{&s}, nil); err != nil {
 		b.t.Fatal(err)
 	}
 }

@@ -387,7 +387,7 @@ func TestSettle_InvalidTokenHoldsItsCharges(t *testing.T) {
 	first, second, other := d.charge(), d.charge(), d.charge()
 	d.exec(`UPDATE charges SET token_id = (SELECT token_id FROM charges WHERE id = $1) WHERE id = $2`, first, second)
 	c := d.claim(first)
-	_, err := d.db.Settle(context.Background(), []billing.Settlement{{
+	_, err := d.db.Settle(context.Background(), []*billing.Settlement{{
 		ChargeID: c.ID, TokenID: c.TokenID, RunID: c.RunID, Attempt: 1, LeaseNo: c.LeaseNo, Source: billing.SourceAPI,
 		Outcome: billing.OutcomeRefused, Counted: true, State: billing.ChargeHeld, Reason: billing.ReasonTokenInvalid, TokenCause: "refusal 6",
 	}}, nil)

@@ -62,9 +62,9 @@ func (db *DB) AnalyzeClaim(t testing.TB, req scheduler.ClaimRequest, settingsID,
 // without running it.
 func (db *DB) ExplainSettle(t testing.TB, ids []billing.ChargeID) string {
 	t.Helper()
-	group := make([]billing.Settlement, len(ids))
+	group := make([]*billing.Settlement, len(ids))
 	for i, id := range ids {
-		group[i] = billing.Settlement{ChargeID: id, Attempt: 1, Counted: true,
+		group[i] = &billing.Settlement{ChargeID: id, Attempt: 1, Counted: true,
 			Source: billing.SourceAPI, Outcome: billing.OutcomeAuthorised, State: billing.ChargePaid}
 	}
 	var lines []string

@@ -164,7 +164,7 @@ func (d *desk) settle(c billing.ClaimedCharge, outcome billing.Outcome, state bi
 		Counted: outcome == billing.OutcomeAuthorised || outcome == billing.OutcomeRefused,
 		Source:  billing.SourceAPI, Outcome: outcome, State: state, Reason: reason, ResolveIn: time.Minute,
 	}
-	if _, err := d.db.Settle(context.Background(), []billing.Settlement{s}, nil); err != nil {
+	if _, err := d.db.Settle(context.Background(), []*billing.Settlement{&s}, nil); err != nil {
 		d.t.Fatal(err)
 	}
 }

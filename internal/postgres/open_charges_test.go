@@ -46,7 +46,7 @@ func TestOpenCharges(t *testing.T) {
 		t.Fatalf("claimed %d charges, error %v", len(claim.Charges), err)
 	}
 	paid := billing.Settle(&claim.Charges[0], billing.Reply{Outcome: billing.OutcomeAuthorised}, nil, nil)
-	if _, err := d.db.Settle(t.Context(), []billing.Settlement{paid}, []scheduler.ClaimID{claim.ID}); err != nil {
+	if _, err := d.db.Settle(t.Context(), []*billing.Settlement{&paid}, []scheduler.ClaimID{claim.ID}); err != nil {
 		t.Fatal(err)
 	}
 	isOpen(false)

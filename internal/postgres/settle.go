@@ -76,7 +76,7 @@ const settleQuery = `
 
 // Settle records what was learnt and moves the charges that still stand where
 // the attempts left them. See scheduler.Store.
-func (db *DB) Settle(ctx context.Context, group []billing.Settlement, settled []scheduler.ClaimID) (scheduler.SettleResult, error) {
+func (db *DB) Settle(ctx context.Context, group []*billing.Settlement, settled []scheduler.ClaimID) (scheduler.SettleResult, error) {
 	slices.SortFunc(group, byWeight)
 	args := settleArguments(group, settled)
 	hot, err := db.prepared(ctx)
@@ -84,7 +84,7 @@ func (db *DB) Settle(ctx context.Context, group []billing.Settlement, settled []
 		return scheduler.SettleResult{}, fmt.Errorf("settle %d charges: %w", len(group), err)
 	}
 	var stayed []int64
-	if !slices.ContainsFunc(group, func(s billing.Settlement) bool { return s.TokenCause != "" }) {
+	if !slices.ContainsFunc(group, func(s *billing.Settlement) bool { return s.TokenCause != "" }) {
 		// The usual case: one statement, one round trip, one commit.
 		if err := hot.settle.SelectContext(ctx, &stayed, args...); err != nil {
 			return scheduler.SettleResult{}, fmt.Errorf("settle %d charges: %w", len(group), unavailable(err))
@@ -105,7 +105,7 @@ func (db *DB) Settle(ctx context.Context, group []billing.Settlement, settled []
 
 // repeated returns the charges with more than one answer in a group, which is
 // sorted by them: where one moved its charge, another may contradict it.
-func repeated(group []billing.Settlement) []int64 {
+func repeated(group []*billing.Settlement) []int64 {
 	var ids []int64
 	for i := 1; i < len(group); i++ {
 		if id := int64(group[i].ChargeID); group[i-1].ChargeID == group[i].ChargeID && !slices.Contains(ids, id) {
@@ -117,7 +117,7 @@ func repeated(group []billing.Settlement) []int64 {
 
 // byWeight sorts by charge and attempt; of several answers to one attempt, the
 // one that says most about the money comes first.
-func byWeight(a, b billing.Settlement) int {
+func byWeight(a, b *billing.Settlement) int {
 	return cmp.Or(
 		cmp.Compare(a.ChargeID, b.ChargeID),
 		cmp.Compare(a.Attempt, b.Attempt),
@@ -125,7 +125,7 @@ func byWeight(a, b billing.Settlement) int {
 }
 
 // weight is how much an answer says about the money. Authorised weighs most: money moved.
-func weight(s billing.Settlement) int {
+func weight(s *billing.Settlement) int {
 	switch {
 	case s.Outcome == billing.OutcomeAuthorised:
 		return 2
@@ -137,7 +137,7 @@ func weight(s billing.Settlement) int {
 }
 
 // settleArguments turns a group sorted by weight into the arrays of settleQuery.
-func settleArguments(group []billing.Settlement, settled []scheduler.ClaimID) []any {
+func settleArguments(group []*billing.Settlement, settled []scheduler.ClaimID) []any {
 	n := len(group)
 	var (
 		ids, runs                                   = make(pq.Int64Array, n), make(pq.Int64Array, n)
@@ -151,7 +151,7 @@ func settleArguments(group []billing.Settlement, settled []scheduler.ClaimID) []
 		hashes                                      = make(pq.ByteaArray, n)
 	)
 	for i := range group {
-		s := &group[i]
+		s := group[i]
 		ids[i], runs[i], attempts[i], leases[i], counted[i] = int64(s.ChargeID), s.RunID, int32(s.Attempt), int32(s.LeaseNo), s.Counted
 		leads[i] = i == 0 || s.ChargeID != group[i-1].ChargeID || s.Attempt != group[i-1].Attempt
 		sources[i], outcomes[i], states[i], reasons[i] = string(s.Source), string(s.Outcome), string(s.State), string(s.Reason)
@@ -193,7 +193,7 @@ func sparse[S ~[]T, T comparable](column S, usual T) S {
 // invalidateTokens marks the tokens that an answer found dead, and holds every
 // other due charge of theirs in the same transaction: the claim needs to look
 // at the charge rows alone.
-func invalidateTokens(ctx context.Context, tx *sqlx.Tx, group []billing.Settlement) error {
+func invalidateTokens(ctx context.Context, tx *sqlx.Tx, group []*billing.Settlement) error {
 	var ids []int64
 	var causes []string
 	for _, s := range group {
@@ -222,7 +222,7 @@ func invalidateTokens(ctx context.Context, tx *sqlx.Tx, group []billing.Settleme
 
 // readBack looks at the charges that a group did not move. The same outcome
 // already there is old news; anything else contradicts it, and a person must look.
-func (db *DB) readBack(ctx context.Context, group []billing.Settlement, stayed []int64) (scheduler.SettleResult, error) {
+func (db *DB) readBack(ctx context.Context, group []*billing.Settlement, stayed []int64) (scheduler.SettleResult, error) {
 	var result scheduler.SettleResult
 	if len(stayed) == 0 {
 		return result, nil
@@ -264,7 +264,7 @@ func (db *DB) readBack(ctx context.Context, group []billing.Settlement, stayed [
 
 // contradicts reports whether news that moved nothing is more than a copy of
 // what is known: counted holds "attempt outcome" of every definite answer.
-func contradicts(s billing.Settlement, state billing.ChargeState, reason billing.Reason, answered int, counted []string) bool {
+func contradicts(s *billing.Settlement, state billing.ChargeState, reason billing.Reason, answered int, counted []string) bool {
 	if s.Outcome == billing.OutcomeAuthorised {
 		// Paid by this very attempt, and by nothing else, is what it should be.
 		return state != billing.ChargePaid || s.Attempt != answered || reason == billing.ReasonPaidElsewhere ||

@@ -63,7 +63,7 @@ func TestSettle_DoesNotHoldAChargeThatGotAnotherToken(t *testing.T) {
 	claimed := d.claim(dead)
 	refused := billing.Settle(&claimed, billing.Reply{Outcome: billing.OutcomeRefused, Class: billing.DeclineTokenInvalid, RefusalCode: "6"}, nil, nil)
 	d.whileOpen(`UPDATE charges SET token_id = (SELECT max(id) FROM tokens) WHERE state = 'due'`, func() {
-		if _, err := d.db.Settle(context.Background(), []billing.Settlement{refused}, nil); err != nil {
+		if _, err := d.db.Settle(context.Background(), []*billing.Settlement{&refused}, nil); err != nil {
 			t.Error(err)
 		}
 	})
@@ -148,7 +148,7 @@ func TestSettle_ComparesTheAnswersOfAGroup(t *testing.T) {
 			first := billing.Settle(&claimed, billing.Reply{Outcome: billing.OutcomeAuthorised}, nil, nil)
 			claimed.Attempt = tt.attempt
 			second := billing.Settle(&claimed, billing.Reply{Outcome: tt.second, Class: billing.DeclineHard}, nil, nil)
-			result, err := d.db.Settle(context.Background(), []billing.Settlement{second, first}, nil)
+			result, err := d.db.Settle(context.Background(), []*billing.Settlement{&second, &first}, nil)
 			if err != nil {
 				t.Fatal(err)
 			}
