@@ -37,11 +37,14 @@ type Fire struct {
 	Note string    // how a clock change moved it; empty if none did
 }
 
+// longestPeriod is the longest that @every may wait: a leap year.
+const longestPeriod = 366 * 24 * time.Hour
+
 // cronFields are those of crontab(5), and words such as @daily.
 var cronFields = cron.NewParser(cron.Minute | cron.Hour | cron.Dom | cron.Month | cron.Dow | cron.Descriptor)
 
 // NewTimetable reads a cron expression of five fields, a word such as @daily, or
-// @every with a duration of whole seconds, at least least. created is when the
+// @every with a duration of whole seconds, from least to a year. created is when the
 // schedule was made. It returns billing.ErrInvalid for anything else, and for an
 // expression that never fires.
 func NewTimetable(expression string, zone billing.Zone, created time.Time, least time.Duration) (Timetable, error) {
@@ -62,8 +65,8 @@ func NewTimetable(expression string, zone billing.Zone, created time.Time, least
 		if err != nil || asked != delay.Delay {
 			return t, fmt.Errorf("%w cron expression: @every wants whole seconds", billing.ErrInvalid)
 		}
-		if asked < least {
-			return t, fmt.Errorf("%w cron expression: @every wants at least %s", billing.ErrInvalid, least)
+		if asked < least || asked > longestPeriod {
+			return t, fmt.Errorf("%w cron expression: @every wants at least %s and at most %s", billing.ErrInvalid, least, longestPeriod)
 		}
 		t.every = asked
 		return t, nil

@@ -197,6 +197,7 @@ func TestNewTimetable_Refuses(t *testing.T) {
 		{"a day that never comes", "0 9 30 2 *", "never fires"},
 		{"a zone of its own", "CRON_TZ=Europe/Berlin 0 9 * * *", "field of its own"},
 		{"every half minute", "@every 30s", "at least 1m0s"},
+		{"a lifetime", "@every 700000h", "at most 8784h"},
 		{"parts of a second", "@every 90.5s", "whole seconds"},
 		{"backwards", "@every -90m", "whole seconds"},
 	}
