@@ -219,6 +219,8 @@ func storeNextCycles(ctx context.Context, tx *sqlx.Tx, next []nextCycle) error {
 			dues[i] = s.DueAt.Unix()
 		}
 	}
+	// By the array of ids: joined with the numbers alone, the planner read every
+	// subscription for each chunk.
 	const query = `
 		UPDATE subscriptions s
 		   SET next_cycle = r.cycle, next_charge_at = to_timestamp(nullif(r.due_at, $4)),
@@ -227,7 +229,7 @@ func storeNextCycles(ctx context.Context, tx *sqlx.Tx, next []nextCycle) error {
 		       decided_by = CASE WHEN r.due_at = $4 AND s.state = 'active' THEN 'plan' ELSE s.decided_by END,
 		       decided_at = CASE WHEN r.due_at = $4 AND s.state = 'active' THEN clock_timestamp() ELSE s.decided_at END
 		  FROM unnest($1::bigint[], $2::integer[], $3::bigint[]) AS r(id, cycle, due_at)
-		 WHERE s.id = r.id AND s.next_cycle <= r.cycle AND s.state NOT IN ('cancelled', 'completed')`
+		 WHERE s.id = ANY ($1) AND s.id = r.id AND s.next_cycle <= r.cycle AND s.state NOT IN ('cancelled', 'completed')`
 	if _, err := tx.ExecContext(ctx, query, ids, cycles, dues, int64(noInstant)); err != nil {
 		return fmt.Errorf("move %d subscriptions to their next cycle: %w", n, err)
 	}
