@@ -34,12 +34,13 @@ func (k WebhookKey) Sign(text []byte) string {
 	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// signedBy reports whether one of the keys made signature. It takes as long
-// whichever it was, and however near a forgery came.
-func signedBy(keys []WebhookKey, text []byte, signature string) bool {
+// IsSignedBody reports whether signature is that of a body's bytes by one of the
+// keys. A token webhook has it in the header hmacsignature. It takes as long
+// whichever key it was, and however near a forgery came.
+func IsSignedBody(keys []WebhookKey, body []byte, signature string) bool {
 	good := false
 	for _, k := range keys {
-		if hmac.Equal([]byte(k.Sign(text)), []byte(signature)) {
+		if hmac.Equal([]byte(k.Sign(body)), []byte(signature)) {
 			good = true
 		}
 	}
@@ -90,7 +91,7 @@ func (n Notification) text() (text string, unambiguous bool) {
 // keys.
 func (n Notification) IsSigned(keys []WebhookKey) bool {
 	text, unambiguous := n.text()
-	return unambiguous && signedBy(keys, []byte(text), n.AdditionalData["hmacSignature"])
+	return unambiguous && IsSignedBody(keys, []byte(text), n.AdditionalData["hmacSignature"])
 }
 
 // ParseNotifications reads the body of a standard webhook: one event, or a batch
@@ -215,10 +216,4 @@ func ParseTokenEvent(body []byte) (TokenEvent, error) {
 		return TokenEvent{}, fmt.Errorf("%w webhook: a token event names its type, merchant account and token", billing.ErrInvalid)
 	}
 	return e, nil
-}
-
-// IsSignedBody reports whether signature, of the header hmacsignature, is that of
-// a body's bytes by one of the keys.
-func IsSignedBody(keys []WebhookKey, body []byte, signature string) bool {
-	return signedBy(keys, body, signature)
 }
