@@ -46,7 +46,7 @@ var ourSettings = map[string]string{
 	"unix_socket_permissions": "0700",
 	"port":                    strconv.Itoa(socketPort),
 	"max_connections":         "200",
-	"shared_buffers":          "128MB",
+	"shared_buffers":          sharedBuffers(),
 	"max_wal_size":            "2GB",
 	"timezone":                "UTC",
 	"log_timezone":            "UTC",

@@ -141,7 +141,8 @@ var quickSettings = map[string]string{
 	"synchronous_commit": "off",
 	"full_page_writes":   "off",
 	"max_connections":    "400",
-	"autovacuum":         "off", // databases live for a moment; it would only compete with tests
+	"shared_buffers":     "128MB", // making and dropping databases walks through all of them
+	"autovacuum":         "off",   // databases live for a moment; it would only compete with tests
 }
 
 // openPrivate starts or joins the server in dir and prepares it for tests.
