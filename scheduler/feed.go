@@ -8,41 +8,49 @@ import (
 	"github.com/contauth/contauth/billing"
 )
 
-// feed claims a lane's part of the manifest, pass after pass, until every item
-// is accounted for or the lane is stopped. It stays about one batch ahead of
-// the workers.
-func (w *work) feed(ctx, hard context.Context, l *lane) error {
-	position := l.account.First - 1
+// feed claims a part of the manifest, pass after pass, until every item is
+// accounted for or the part is stopped. It stays about one batch ahead of the
+// workers.
+func (w *work) feed(ctx, hard context.Context, p *part) error {
+	position := p.first - 1
 	if !w.run.StartedAt.IsZero() {
-		position = l.account.Last // it was worked before: first see what is left
+		position = p.last // it was worked before: first see what is left
 	}
 	var speed pace
-	for ctx.Err() == nil {
-		if stopped, _ := l.stopReason(); stopped != nil {
-			return nil
-		}
-		if position >= l.account.Last {
-			next, done, err := w.endPass(ctx, l)
+	for ctx.Err() == nil && !p.isStopped() {
+		if position >= p.last {
+			next, done, err := w.endPass(ctx, p)
 			if done || err != nil {
 				return err
 			}
 			position = next
 			continue
 		}
-		size := w.claimSize(l, speed.perSecond(l.answered.Load(), time.Now()))
-		if !w.awaitRoom(ctx, l, size) {
-			return nil
-		}
-		if stopped, _ := l.stopReason(); stopped != nil {
-			return nil
-		}
-		next, err := w.claim(ctx, hard, l, position, size)
+		size := w.claimSize(p.lane, speed.perSecond(p.lane.answered.Load(), time.Now()))
+		next, err := w.claimInTurn(ctx, hard, p, position, size)
 		if err != nil {
 			return err
 		}
 		position = next
 	}
 	return nil
+}
+
+// claimInTurn claims once the lane has room and no other run's feeder claims.
+// It returns the position to go on after.
+func (w *work) claimInTurn(ctx, hard context.Context, p *part, after, size int) (int, error) {
+	select {
+	case <-ctx.Done():
+		return after, nil
+	case <-p.ended:
+		return after, nil
+	case p.lane.turn <- struct{}{}:
+		defer func() { <-p.lane.turn }()
+	}
+	if !w.awaitRoom(ctx, p, size) {
+		return after, nil
+	}
+	return w.claim(ctx, hard, p, after, size)
 }
 
 // claimSize is how many charges leave within the claim-ahead time at the
@@ -55,32 +63,28 @@ func (w *work) claimSize(l *lane, perSecond float64) int {
 }
 
 // awaitRoom waits until the queue is shorter than a claim and no back-off
-// holds. It reports false when the lane has ended.
-func (w *work) awaitRoom(ctx context.Context, l *lane, size int) bool {
-	for {
-		if wait := l.quiet(); wait > 0 {
-			if !sleep(ctx, min(wait, longestSleep)) {
-				return false
-			}
+// holds. It reports false when the part has ended.
+func (w *work) awaitRoom(ctx context.Context, p *part, size int) bool {
+	for ctx.Err() == nil && !p.isStopped() {
+		if wait := p.lane.quiet(); wait > 0 {
+			sleep(ctx, min(wait, longestSleep))
 			continue
 		}
-		if stopped, _ := l.stopReason(); stopped != nil {
-			return true // feed looks again
-		}
-		if l.hasRoom(size - 1) {
-			return ctx.Err() == nil
+		if p.lane.hasRoom(size - 1) {
+			return true
 		}
 		select {
 		case <-ctx.Done():
-			return false
-		case <-l.room:
+		case <-p.ended:
+		case <-p.lane.room:
 		}
 	}
+	return false
 }
 
 // claim claims one window and returns the position to go on after.
-func (w *work) claim(ctx, hard context.Context, l *lane, after, size int) (int, error) {
-	req := w.newClaimRequest(l, after, size)
+func (w *work) claim(ctx, hard context.Context, p *part, after, size int) (int, error) {
+	req := w.newClaimRequest(p, after, size)
 	before := time.Now()
 	res, err := w.store.ClaimDue(ctx, req)
 	if err != nil {
@@ -91,23 +95,24 @@ func (w *work) claim(ctx, hard context.Context, l *lane, after, size int) (int, 
 			return after, err
 		}
 	}
-	l.setShare(res.Slots)
+	p.lane.setShare(res.Slots)
 	switch {
 	case res.Halt != "":
-		w.stopLane(hard, l, res.Halt, "", "postponed")
+		w.stopPart(hard, p, res.Halt, "", "postponed")
 		return after, nil
 	case res.Wait > 0:
 		sleep(ctx, min(res.Wait, longestSleep))
 		return after, nil
 	case res.RunState != RunRunning:
-		return l.account.Last, nil // control sees it too and ends the work
+		w.stop(errRunStopped)
+		return after, nil
 	}
 	if len(res.Charges) > 0 {
 		answered := time.Now()
 		if slow := answered.Sub(before); slow > w.opts.Lease-w.opts.GatewayTimeout {
 			w.logger.Warn("the database answers too slowly for timing.lease: what was claimed is given back unsent", "took", slow.Round(time.Millisecond))
 		}
-		if parcels := w.newParcels(res, before, answered); !l.push(parcels) {
+		if parcels := w.newParcels(p, res, before, answered); !p.lane.push(p, parcels) {
 			w.flusher.returnUnsent(hard, parcels)
 		}
 	}
@@ -149,21 +154,17 @@ const idleWait = 200 * time.Millisecond
 // endPass waits for what is on its way, and says where the next pass begins,
 // or that none is needed. Items that are leased to others are waited for:
 // their answers count for this run too, and what their owners drop comes back.
-func (w *work) endPass(ctx context.Context, l *lane) (next int, done bool, err error) {
-	for !l.isIdle() {
-		select {
-		case <-ctx.Done():
-			return 0, true, nil
-		case <-l.room:
-		}
+func (w *work) endPass(ctx context.Context, p *part) (next int, done bool, err error) {
+	if !p.awaitIdle(ctx) {
+		return 0, true, nil
 	}
 	w.flusher.awaitSaved(ctx)
-	left, err := w.store.LeftOver(ctx, w.run.ID, l.account.MerchantAccount)
+	left, err := w.store.LeftOver(ctx, w.run.ID, p.lane.account.MerchantAccount)
 	switch {
 	case ctx.Err() != nil:
 		return 0, true, nil
 	case errors.Is(err, ErrUnavailable):
-		return l.account.Last, !waitForDatabase(ctx, w.opts.Repair, w.logger, 0), nil
+		return p.last, !waitForDatabase(ctx, w.opts.Repair, w.logger, 0), nil
 	case err != nil:
 		return 0, true, err
 	case left.Items == 0:
@@ -176,6 +177,6 @@ func (w *work) endPass(ctx context.Context, l *lane) (next int, done bool, err e
 			w.logger.Info("waiting for charges that another process holds", "charges", left.Claimed, "at_most", left.LeaseEnds.Round(time.Second))
 		}
 		sleep(ctx, min(max(left.LeaseEnds, idleWait), time.Second))
-		return l.account.Last, false, nil
+		return p.last, false, nil
 	}
 }

@@ -21,7 +21,7 @@ type flusher struct {
 	wait    time.Duration // how long the first answer waits for company
 	repair  func(context.Context) error
 	answers chan *parcel
-	tally   *tally
+	count   func([]*parcel) // told of each group that is committed
 
 	gathering sync.Mutex // held by who takes answers from the channel
 
@@ -32,10 +32,10 @@ type flusher struct {
 	saved   *sync.Cond
 }
 
-func newFlusher(store Store, logger hclog.Logger, opts Options, t *tally) *flusher {
+func newFlusher(store Store, logger hclog.Logger, opts Options, count func([]*parcel)) *flusher {
 	f := &flusher{
 		store: store, logger: logger, size: opts.FlushSize, wait: opts.Flush, repair: opts.Repair,
-		answers: make(chan *parcel, 2*opts.FlushSize), tally: t,
+		answers: make(chan *parcel, 2*opts.FlushSize), count: count,
 	}
 	f.saved = sync.NewCond(&f.mu)
 	return f
@@ -150,7 +150,7 @@ func (f *flusher) settle(ctx context.Context, group []*parcel) {
 }
 
 func (f *flusher) committed(group []*parcel) {
-	f.tally.add(group)
+	f.count(group)
 	for _, p := range group {
 		f.close(p.batch)
 	}

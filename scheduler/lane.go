@@ -20,18 +20,21 @@ type batch struct {
 type parcel struct {
 	*billing.ClaimedCharge
 	batch      *batch
+	part       *part // nil for a replay, whichever run its charge is of
 	settlement billing.Settlement
 }
 
-// A lane is one merchant account's way through a run: what is claimed and not
-// yet sent, and how many requests may be in flight.
+// A lane is one process's way to a merchant account: what is claimed and not yet
+// sent, for whichever runs, and how many requests may be in flight.
 //
 // It starts with one request at a time and allows one more with each answer,
 // up to its share of max_in_flight: a wrong credential costs one call, not
 // sixty-four.
 type lane struct {
-	account   RunAccount
-	collector *billing.Collector
+	account     Account
+	collector   *billing.Collector
+	outageLimit time.Duration // as in Options
+	turn        chan struct{} // held by the one feeder that claims; the others wait
 
 	mu       sync.Mutex
 	changed  *sync.Cond // queue, limit, inFlight or closed changed
@@ -41,31 +44,37 @@ type lane struct {
 	share    int // this process's share of max_in_flight; none before the first claim
 	closed   bool
 	lowWater int           // claim more when the queue is no longer than this
-	room     chan struct{} // wakes the feeder: the queue is low, or nothing is in flight
+	room     chan struct{} // wakes the feeder: the queue is low
 
-	stopped     *AccountStop // why nothing more is sent; nil while the lane works
-	disposition string       // what becomes of the items of a stopped lane
-	quietUntil  time.Time    // no claim before this moment
-	backOffs    int          // in a row, without an answer in between
-	rejections  int          // answers in a row that the gateway gave without trying
-	silences    int          // requests in a row without a readable answer
+	quietUntil  time.Time // no claim before this moment
+	backOffs    int       // in a row, without an answer in between
+	outageSince time.Time // the first of them
+	rejections  int       // answers in a row that the gateway gave without trying
+	silences    int       // requests in a row without a readable answer
 
 	answered atomic.Int64 // all answers, for the pace
 }
 
-func newLane(account RunAccount, collector *billing.Collector) *lane {
-	l := &lane{account: account, collector: collector, room: make(chan struct{}, 1)}
+func newLane(account Account, collector *billing.Collector, outageLimit time.Duration) *lane {
+	l := &lane{account: account, collector: collector, outageLimit: outageLimit, turn: make(chan struct{}, 1), room: make(chan struct{}, 1)}
 	l.changed = sync.NewCond(&l.mu)
 	return l
 }
 
-// push adds claimed charges to the queue. It refuses them, and reports false,
-// if meanwhile the lane was stopped or must keep quiet.
-func (l *lane) push(parcels []*parcel) bool {
+// push adds claimed charges, all of one part or of none, to the queue. It
+// refuses them, and reports false, if meanwhile the part was stopped or the lane
+// must keep quiet.
+func (l *lane) push(of *part, parcels []*parcel) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if l.stopped != nil || l.closed || time.Now().Before(l.quietUntil) {
+	if l.closed || time.Now().Before(l.quietUntil) {
 		return false
+	}
+	if of != nil {
+		if of.isStopped() {
+			return false
+		}
+		of.enter(len(parcels))
 	}
 	l.queue = append(l.queue, parcels...)
 	l.changed.Broadcast()
@@ -111,15 +120,12 @@ func (l *lane) take() *parcel {
 }
 
 // done says that a charge from take is no longer in flight.
-func (l *lane) done() {
+func (l *lane) done(p *parcel) {
 	l.mu.Lock()
 	l.inFlight--
-	idle := l.inFlight == 0 && len(l.queue) == 0
 	l.mu.Unlock()
 	l.changed.Signal() // one place, one worker
-	if idle {
-		l.signalRoom()
-	}
+	p.part.leave()
 }
 
 // signalRoom wakes the feeder.
@@ -196,26 +202,6 @@ func (l *lane) isIdle() bool {
 	return len(l.queue) == 0 && l.inFlight == 0
 }
 
-// stop ends the lane's part of the run, for the first reason that is given,
-// and reports whether this call did it.
-func (l *lane) stop(reason billing.Reason, detail, disposition string) bool {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.stopped != nil {
-		return false
-	}
-	l.stopped = &AccountStop{MerchantAccount: l.account.MerchantAccount, Reason: reason, Detail: detail}
-	l.disposition = disposition
-	return true
-}
-
-// stopReason returns why the lane ended and what becomes of its items, or nil.
-func (l *lane) stopReason() (*AccountStop, string) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return l.stopped, l.disposition
-}
-
 // quiet returns how long nothing may be claimed.
 func (l *lane) quiet() time.Duration {
 	l.mu.Lock()
@@ -255,7 +241,7 @@ func (l *lane) observe(s *billing.Settlement) (brake, time.Duration) {
 	defer l.mu.Unlock()
 	switch {
 	case s.Stop == billing.ScopeAccount:
-		return brakeStop, 0
+		return l.giveUp()
 	case s.Stop == billing.ScopeNow:
 		return l.stepBack(s.RetryAfter)
 	case s.Outcome == billing.OutcomeUnknown:
@@ -265,7 +251,7 @@ func (l *lane) observe(s *billing.Settlement) (brake, time.Duration) {
 		}
 	case s.Outcome == billing.OutcomeNotProcessed:
 		if l.rejections++; l.rejections >= maxRejections {
-			return brakeStop, 0
+			return l.giveUp()
 		}
 	default:
 		l.rejections, l.silences, l.backOffs = 0, 0, 0
@@ -280,21 +266,39 @@ func (l *lane) observe(s *billing.Settlement) (brake, time.Duration) {
 // stepBack starts again with one request at a time, after a wait that doubles
 // each time. Answers that arrive during a wait do not prolong it.
 func (l *lane) stepBack(wish time.Duration) (brake, time.Duration) {
-	if time.Now().Before(l.quietUntil) {
+	now := time.Now()
+	if now.Before(l.quietUntil) {
 		return brakeNone, 0
 	}
-	if l.backOffs++; l.backOffs >= maxBackOffs {
-		return brakeStop, 0
+	if l.backOffs++; l.backOffs == 1 {
+		l.outageSince = now
 	}
-	wait := max(wish, firstBackOff<<(l.backOffs-1))
-	l.quietUntil = time.Now().Add(wait)
+	if l.outageLimit > 0 && now.Sub(l.outageSince) >= l.outageLimit || l.outageLimit == 0 && l.backOffs >= maxBackOffs {
+		return l.giveUp()
+	}
+	wait := max(wish, min(firstBackOff<<min(l.backOffs-1, 10), longestBackOff))
+	l.quietUntil = now.Add(wait)
 	l.limit = 1
 	return brakeBackOff, wait
 }
 
-// firstBackOff is the first wait after the gateway could not be reached or
-// asked us to stay away; it doubles with each further one.
-const firstBackOff = time.Second
+// giveUp stops the runs of now at this account. The next ones begin as the first
+// did, with one request, after a rest.
+func (l *lane) giveUp() (brake, time.Duration) {
+	l.quietUntil = time.Now().Add(restAfterStop)
+	l.limit, l.backOffs, l.rejections, l.silences = 1, 0, 0, 0
+	return brakeStop, 0
+}
+
+const (
+	// firstBackOff is the first wait after the gateway could not be reached or
+	// asked us to stay away; it doubles with each further one, up to
+	// longestBackOff.
+	firstBackOff   = time.Second
+	longestBackOff = time.Minute
+	// restAfterStop is how long an account is left alone whose runs were stopped.
+	restAfterStop = time.Minute
+)
 
 // A pace measures how many answers a second a lane gets.
 type pace struct {

@@ -11,7 +11,7 @@ import (
 )
 
 func newTestLane(share int) *lane {
-	l := newLane(RunAccount{MerchantAccount: "DemoEU", MaxInFlight: share}, nil)
+	l := newLane(Account{MerchantAccount: "DemoEU", MaxInFlight: share}, nil, 0)
 	l.setShare(share)
 	return l
 }
@@ -45,7 +45,7 @@ func TestLane_StartsWithOneRequestAndAddsOneAnAnswer(t *testing.T) {
 }
 
 func TestLane_HoldsNoSlotsBeforeItsFirstClaim(t *testing.T) {
-	l := newLane(RunAccount{MaxInFlight: 64}, nil)
+	l := newLane(Account{MaxInFlight: 64}, nil, 0)
 	if got := l.held(); got != 0 {
 		t.Errorf("a new lane holds %d slots", got)
 	}
@@ -125,7 +125,7 @@ func TestLane_SendsAtTheReservedMoment(t *testing.T) {
 		for i, p := range all {
 			p.SendAt = start.Add(time.Duration(i+1) * 200 * time.Millisecond)
 		}
-		l.push(all)
+		l.push(nil, all)
 		left := make(chan time.Duration, 3)
 		for range 3 {
 			go func() {
@@ -147,7 +147,7 @@ func TestLane_SendsAtTheReservedMoment(t *testing.T) {
 // for workers that have nothing to do.
 func TestLane_RemovingWakesTheFeeder(t *testing.T) {
 	l := newTestLane(1)
-	l.push(parcels(1, 2, 3))
+	l.push(nil, parcels(1, 2, 3))
 	if l.hasRoom(0) {
 		t.Fatal("a full queue has room")
 	}

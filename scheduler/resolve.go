@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
@@ -11,15 +12,15 @@ const replaysAtOnce = 50
 // resolve looks, about once a second, for leases that ran out and for unknown
 // charges whose time has come, whichever run they belong to. Their replays go
 // through the same lanes as other requests.
-func (w *work) resolve(ctx, hard context.Context) {
+func (c *crew) resolve(ctx, hard context.Context) {
 	every := time.Second
-	if len(w.opts.Replays) > 0 {
-		every = min(every, max(w.opts.Replays[0]/2, 10*time.Millisecond))
+	if len(c.opts.Replays) > 0 {
+		every = min(every, max(c.opts.Replays[0]/2, 10*time.Millisecond))
 	}
 	ticker := time.NewTicker(every)
 	defer ticker.Stop()
 	for {
-		w.resolveOnce(ctx, hard)
+		c.resolveOnce(ctx, hard)
 		select {
 		case <-ctx.Done():
 			return
@@ -28,34 +29,42 @@ func (w *work) resolve(ctx, hard context.Context) {
 	}
 }
 
-func (w *work) resolveOnce(ctx, hard context.Context) {
-	if n, err := w.store.ExpireLeases(ctx, 100); err != nil {
+func (c *crew) resolveOnce(ctx, hard context.Context) {
+	if n, err := c.store.ExpireLeases(ctx, 100); err != nil {
 		if ctx.Err() == nil {
-			w.logger.Warn("cannot look for expired leases", "error", err)
+			c.logger.Warn("cannot look for expired leases", "error", err)
 		}
 		return
 	} else if n > 0 {
-		w.logger.Info("leases of a stopped process ran out; asking the gateway again", "charges", n)
+		c.logger.Info("leases of a stopped process ran out; asking the gateway again", "charges", n)
 	}
-	for _, l := range w.lanes {
-		if stopped, _ := l.stopReason(); stopped != nil || l.quiet() > 0 {
+	accounts, err := c.store.AccountsToResolve(ctx)
+	if err != nil {
+		if ctx.Err() == nil {
+			c.logger.Warn("cannot look for unknown charges", "error", err)
+		}
+		return
+	}
+	for _, account := range accounts {
+		l := c.lanes[account]
+		if l == nil || l.quiet() > 0 {
 			continue
 		}
 		before := time.Now()
-		res, err := w.store.ClaimReplays(ctx, ReplayRequest{
-			Process: w.process, MerchantAccount: l.account.MerchantAccount, WireVersion: l.collector.WireVersion(),
-			Endpoint: l.collector.Endpoint(), Lease: w.opts.Lease, Limit: replaysAtOnce, SlotsHeld: l.held(),
+		res, err := c.store.ClaimReplays(ctx, ReplayRequest{
+			Process: c.process, MerchantAccount: l.account.MerchantAccount, WireVersion: l.collector.WireVersion(),
+			Endpoint: l.collector.Endpoint(), Lease: c.opts.Lease, Limit: replaysAtOnce, SlotsHeld: l.held(),
 		})
 		if err != nil {
 			if ctx.Err() == nil {
-				w.logger.Warn("cannot look for unknown charges", "error", err)
+				c.logger.Warn("cannot look for unknown charges", "error", err)
 			}
 			return
 		}
 		l.setShare(res.Slots)
 		if len(res.Charges) > 0 {
-			if parcels := w.newParcels(res, before, time.Now()); !l.push(parcels) {
-				w.flusher.returnUnsent(hard, parcels)
+			if parcels := c.newParcels(nil, res, before, time.Now()); !l.push(nil, parcels) {
+				c.flusher.returnUnsent(hard, parcels)
 			}
 		}
 	}
@@ -69,7 +78,7 @@ func (w *work) awaitReplays(ctx context.Context) {
 		var senders []Sender
 		busy := false
 		for _, l := range w.lanes {
-			if stopped, _ := l.stopReason(); stopped == nil {
+			if !slices.ContainsFunc(w.parts, func(p *part) bool { return p.lane == l && p.isStopped() }) {
 				senders = append(senders, Sender{l.account.MerchantAccount, l.collector.WireVersion()})
 				busy = busy || !l.isIdle()
 			}

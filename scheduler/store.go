@@ -34,6 +34,11 @@ type Store interface {
 	// have something to resolve from other runs, with no positions.
 	RunAccounts(ctx context.Context, id RunID) ([]RunAccount, error)
 
+	// Accounts lists every merchant account of the database.
+	Accounts(ctx context.Context) ([]Account, error)
+	// RunningRuns lists the runs in state running, the oldest first.
+	RunningRuns(ctx context.Context) ([]Run, error)
+
 	// ClaimDue leases the next charges of a manifest to this process.
 	ClaimDue(ctx context.Context, req ClaimRequest) (ClaimResult, error)
 	// ReadClaim reads back a claim whose commit was not answered. It returns
@@ -57,6 +62,9 @@ type Store interface {
 	// ExpireLeases turns claimed charges whose lease ran out into unknown ones
 	// and returns how many.
 	ExpireLeases(ctx context.Context, limit int) (int, error)
+	// AccountsToResolve lists the merchant accounts with a charge that the resolver
+	// should look at now.
+	AccountsToResolve(ctx context.Context) ([]string, error)
 	// ClaimReplays leases unknown and pending charges whose time has come to be
 	// sent again with the same key and bytes, after checking that they still may.
 	ClaimReplays(ctx context.Context, req ReplayRequest) (ClaimResult, error)
@@ -66,9 +74,10 @@ type Store interface {
 	// StopAccount ends the account's part of a run: what is not at the gateway
 	// is skipped or postponed for the reason.
 	StopAccount(ctx context.Context, id RunID, stop AccountStop, disposition string) error
-	// Control reads, once a second, what must stop: the run's state, sending
-	// stops, and which of the given unsent charges a person wants stopped.
-	Control(ctx context.Context, id RunID, unsent []billing.ChargeID) (Control, error)
+	// Control reads, once a second, what must stop: which of the runs are still
+	// running, sending stops, and which of the given unsent charges a person wants
+	// stopped. It marks that the runs are being worked.
+	Control(ctx context.Context, runs []RunID, unsent []billing.ChargeID) (Control, error)
 	// OpenUnknown says when the next unknown of a run, at these accounts, will be sent again
 	// automatically within the first steps, and how many there are.
 	OpenUnknown(ctx context.Context, id RunID, senders []Sender, steps int) (OpenUnknown, error)
@@ -76,14 +85,19 @@ type Store interface {
 	BusinessNow(ctx context.Context) (time.Time, error)
 }
 
+// An Account is a merchant account as the one who sends to it must know it.
+type Account struct {
+	MerchantAccount string `db:"merchant_account"`
+	Gateway         string `db:"gateway"`
+	MaxInFlight     int    `db:"max_in_flight"`
+}
+
 // A RunAccount is one merchant account's part of a manifest: positions First
 // to Last.
 type RunAccount struct {
-	MerchantAccount string
-	Gateway         string
-	First, Last     int
-	MaxInFlight     int
-	RatePerSecond   float64 // 0 for no limit
+	Account
+	First int `db:"first"`
+	Last  int `db:"last"`
 }
 
 // A ClaimRequest asks for the charges at positions (After, After+Limit] of a
@@ -161,9 +175,9 @@ type OpenUnknown struct {
 
 // Control is what people and other processes want of this one.
 type Control struct {
-	RunState RunState
-	Stops    []SendingStop
-	Stopped  []billing.ChargeID // of the unsent: a person wants these stopped
+	Running []RunID // of the runs that were asked about
+	Stops   []SendingStop
+	Stopped []billing.ChargeID // of the unsent: a person wants these stopped
 }
 
 // A SendingStop is one row of the kill switch.

@@ -135,6 +135,16 @@ func storeAccount(ctx context.Context, tx *sqlx.Tx, a AccountSettings) error {
 	return nil
 }
 
+// Accounts lists every merchant account of the database.
+func (db *DB) Accounts(ctx context.Context) ([]scheduler.Account, error) {
+	const query = `SELECT id AS merchant_account, gateway, max_in_flight FROM merchant_accounts ORDER BY id`
+	var accounts []scheduler.Account
+	if err := db.sqlx.SelectContext(ctx, &accounts, query); err != nil {
+		return nil, fmt.Errorf("list merchant accounts: %w", unavailable(err))
+	}
+	return accounts, nil
+}
+
 // account is the row that every claim of a merchant account locks, and what holds
 // for it.
 type account struct {

@@ -98,6 +98,21 @@ func expireClaim(ctx context.Context, tx *sqlx.Tx, run scheduler.RunID, merchant
 	return int(n), err
 }
 
+// accountsToResolveQuery is asked once a second by every process: where nothing is
+// to be resolved, it must cost nothing.
+const accountsToResolveQuery = `
+	SELECT DISTINCT merchant_account FROM charges WHERE resolve_at <= (SELECT clock_timestamp())`
+
+// AccountsToResolve lists the merchant accounts with an unknown or pending charge
+// whose time has come.
+func (db *DB) AccountsToResolve(ctx context.Context) ([]string, error) {
+	var accounts []string
+	if err := db.sqlx.SelectContext(ctx, &accounts, accountsToResolveQuery); err != nil {
+		return nil, fmt.Errorf("look for charges to resolve: %w", unavailable(err))
+	}
+	return accounts, nil
+}
+
 // ClaimReplays leases unknown and pending charges whose time has come, to be
 // sent again with the same key and bytes. A replay may be the charge, so the
 // facts of now are checked in the same transaction (charge protocol, step 10):

@@ -64,6 +64,10 @@ func (db *DB) FindRuns(ctx context.Context, limit int) ([]scheduler.Run, error) 
 	if err := db.sqlx.SelectContext(ctx, &rows, `SELECT `+runColumns+` FROM runs ORDER BY id DESC LIMIT $1`, limit); err != nil {
 		return nil, fmt.Errorf("list runs: %w", err)
 	}
+	return runsOf(rows)
+}
+
+func runsOf(rows []runRow) ([]scheduler.Run, error) {
 	runs := make([]scheduler.Run, 0, len(rows))
 	for _, row := range rows {
 		run, err := row.run()
@@ -215,33 +219,32 @@ func (db *DB) StopAccount(ctx context.Context, id scheduler.RunID, stop schedule
 // have something to resolve, with no positions.
 func (db *DB) RunAccounts(ctx context.Context, id scheduler.RunID) ([]scheduler.RunAccount, error) {
 	const query = `
-		SELECT i.merchant_account, a.gateway, min(i.position) AS first, max(i.position) AS last, a.max_in_flight, a.rate_per_second
+		SELECT i.merchant_account, a.gateway, min(i.position) AS first, max(i.position) AS last, a.max_in_flight
 		  FROM run_items i JOIN merchant_accounts a ON a.id = i.merchant_account
 		 WHERE i.run_id = $1
-		 GROUP BY i.merchant_account, a.gateway, a.max_in_flight, a.rate_per_second
+		 GROUP BY i.merchant_account, a.gateway, a.max_in_flight
 		UNION ALL
-		SELECT a.id, a.gateway, 1, 0, a.max_in_flight, a.rate_per_second
+		SELECT a.id, a.gateway, 1, 0, a.max_in_flight
 		  FROM merchant_accounts a
 		 WHERE NOT EXISTS (SELECT FROM run_items i WHERE i.run_id = $1 AND i.merchant_account = a.id)
 		   AND (EXISTS (SELECT FROM charges c WHERE c.resolve_at IS NOT NULL AND c.merchant_account = a.id)
 		        OR EXISTS (SELECT FROM claims k WHERE k.merchant_account = a.id))
 		 ORDER BY 1`
-	var rows []struct {
-		MerchantAccount string  `db:"merchant_account"`
-		Gateway         string  `db:"gateway"`
-		First           int     `db:"first"`
-		Last            int     `db:"last"`
-		MaxInFlight     int     `db:"max_in_flight"`
-		RatePerSecond   float64 `db:"rate_per_second"`
-	}
-	if err := db.sqlx.SelectContext(ctx, &rows, query, id); err != nil {
-		return nil, fmt.Errorf("list merchant accounts of run %d: %w", id, err)
-	}
-	accounts := make([]scheduler.RunAccount, 0, len(rows))
-	for _, r := range rows {
-		accounts = append(accounts, scheduler.RunAccount(r))
+	var accounts []scheduler.RunAccount
+	if err := db.sqlx.SelectContext(ctx, &accounts, query, id); err != nil {
+		return nil, fmt.Errorf("list merchant accounts of run %d: %w", id, unavailable(err))
 	}
 	return accounts, nil
+}
+
+// RunningRuns lists the runs in state running, the oldest first.
+func (db *DB) RunningRuns(ctx context.Context) ([]scheduler.Run, error) {
+	const query = `SELECT ` + runColumns + ` FROM runs WHERE state = 'running' ORDER BY id`
+	var rows []runRow
+	if err := db.sqlx.SelectContext(ctx, &rows, query); err != nil {
+		return nil, fmt.Errorf("list running runs: %w", unavailable(err))
+	}
+	return runsOf(rows)
 }
 
 // FinishRun moves a running run to completed if every item is accounted for:
@@ -280,11 +283,18 @@ func (db *DB) FinishRun(ctx context.Context, id scheduler.RunID) (bool, error) {
 }
 
 // Control reads what people and other processes want of this one, and marks
-// that the run is being worked.
-func (db *DB) Control(ctx context.Context, id scheduler.RunID, unsent []billing.ChargeID) (scheduler.Control, error) {
+// that the runs are being worked.
+func (db *DB) Control(ctx context.Context, runs []scheduler.RunID, unsent []billing.ChargeID) (scheduler.Control, error) {
 	var control scheduler.Control
-	if err := notFound(db.sqlx.GetContext(ctx, &control.RunState, `SELECT state FROM runs WHERE id = $1`, id)); err != nil {
-		return control, fmt.Errorf("read state of run %d: %w", id, unavailable(err))
+	ids := make(pq.Int64Array, len(runs))
+	for i, id := range runs {
+		ids[i] = int64(id)
+	}
+	if len(runs) > 0 {
+		const running = `SELECT id FROM runs WHERE id = ANY ($1) AND state = 'running'`
+		if err := db.sqlx.SelectContext(ctx, &control.Running, running, ids); err != nil {
+			return control, fmt.Errorf("read states of runs: %w", unavailable(err))
+		}
 	}
 	const stops = `SELECT scope, name, reason FROM sending_stops`
 	var rows []struct {
@@ -299,21 +309,23 @@ func (db *DB) Control(ctx context.Context, id scheduler.RunID, unsent []billing.
 		control.Stops = append(control.Stops, scheduler.SendingStop(r))
 	}
 	if len(unsent) > 0 {
-		ids := make(pq.Int64Array, len(unsent))
+		charges := make(pq.Int64Array, len(unsent))
 		for i, id := range unsent {
-			ids[i] = int64(id)
+			charges[i] = int64(id)
 		}
 		const stopped = `SELECT id FROM charges WHERE id = ANY ($1) AND stop_request IS NOT NULL`
-		if err := db.sqlx.SelectContext(ctx, &control.Stopped, stopped, ids); err != nil {
+		if err := db.sqlx.SelectContext(ctx, &control.Stopped, stopped, charges); err != nil {
 			return control, fmt.Errorf("read stop requests: %w", unavailable(err))
 		}
 	}
-	// Without waiting for the claims that hold the run's row: a stop must not.
-	const progress = `
-		UPDATE runs SET progress_at = clock_timestamp()
-		 WHERE id = (SELECT id FROM runs WHERE id = $1 AND state = 'running' FOR NO KEY UPDATE SKIP LOCKED)`
-	if _, err := db.sqlx.ExecContext(ctx, progress, id); err != nil {
-		return control, fmt.Errorf("note progress of run %d: %w", id, unavailable(err))
+	if len(runs) > 0 {
+		// Without waiting for the claims that hold a run's row: a stop must not.
+		const progress = `
+			UPDATE runs SET progress_at = clock_timestamp()
+			 WHERE id = ANY (ARRAY(SELECT id FROM runs WHERE id = ANY ($1) AND state = 'running' FOR NO KEY UPDATE SKIP LOCKED))`
+		if _, err := db.sqlx.ExecContext(ctx, progress, ids); err != nil {
+			return control, fmt.Errorf("note progress of runs: %w", unavailable(err))
+		}
 	}
 	return control, nil
 }
