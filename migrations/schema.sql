@@ -122,6 +122,32 @@ CREATE TABLE public.claims (
 );
 COMMENT ON TABLE public.claims IS 'One row for each batch of leases that is not yet settled, so that expired leases are found without an index on the charges. The process deletes its row with the batch''s last answer.';
 
+CREATE TABLE public.fires (
+    schedule_id   bigint                   NOT NULL,
+    fire_at       timestamp with time zone NOT NULL,
+    first_at      timestamp with time zone NOT NULL,
+    fires         bigint                   NOT NULL DEFAULT 1,
+    as_of         timestamp with time zone NOT NULL,
+    missed_before timestamp with time zone,
+    outcome       text                     NOT NULL,
+    reason        text                     NOT NULL DEFAULT ''::text,
+    run_id        bigint,
+    decided_at    timestamp with time zone NOT NULL DEFAULT now(),
+    plan_until    timestamp with time zone,
+    tries         integer                  NOT NULL DEFAULT 0,
+    detail        text                     NOT NULL DEFAULT ''::text,
+    CONSTRAINT fires_pkey PRIMARY KEY (schedule_id, fire_at),
+    CONSTRAINT fire_has_a_run CHECK (((outcome = 'run'::text) = (run_id IS NOT NULL))),
+    CONSTRAINT fire_outcome_is_known CHECK ((outcome = ANY (ARRAY['to_plan'::text, 'run'::text, 'nothing_due'::text, 'coalesced'::text, 'skipped'::text]))),
+    CONSTRAINT fire_skipped_has_a_reason CHECK (((outcome <> 'skipped'::text) OR (reason <> ''::text))),
+    CONSTRAINT fire_stands_for_itself_at_least CHECK (((fires >= 1) AND (first_at <= fire_at)))
+);
+COMMENT ON TABLE public.fires IS 'What became of each fire of a schedule. A coalesced row waits for the end of the schedule''s unfinished run and is planned then; a row that stands for several fires has one run for all of them.';
+COMMENT ON COLUMN public.fires.fires IS 'How many fires from first_at to fire_at the row stands for: the last one, and those coalesced into it.';
+COMMENT ON COLUMN public.fires.as_of IS 'Business time up to which the fire''s run takes charges.';
+COMMENT ON COLUMN public.fires.missed_before IS 'Cycles that fell due by then were missed while no daemon ran: the schedule''s catch-up policy decides on them. Null if none was missed.';
+COMMENT ON COLUMN public.fires.plan_until IS 'Real time until which one process plans the fire''s run.';
+
 CREATE TABLE public.instance (
     only_row   boolean                  NOT NULL DEFAULT true,
     id         uuid                     NOT NULL DEFAULT gen_random_uuid(),
@@ -258,15 +284,51 @@ CREATE TABLE public.runs (
     decided_by    text                     NOT NULL,
     items         integer                  NOT NULL,
     manifest_hash text                     NOT NULL,
+    schedule_id   bigint,
+    fire_at       timestamp with time zone,
+    catch_up      text                     NOT NULL DEFAULT ''::text,
     CONSTRAINT runs_pkey PRIMARY KEY (id),
+    CONSTRAINT run_is_made_once_a_fire UNIQUE (schedule_id, fire_at),
     CONSTRAINT run_finished_has_a_time CHECK (((state = ANY (ARRAY['completed'::text, 'aborted'::text])) = (finished_at IS NOT NULL))),
     CONSTRAINT run_manifest_hash_is_sha256 CHECK ((manifest_hash ~ '^sha256:[0-9a-f]{64}$'::text)),
     CONSTRAINT run_model_is_known CHECK ((model = ANY (ARRAY[''::text, 'Subscription'::text, 'UnscheduledCardOnFile'::text]))),
+    CONSTRAINT run_of_a_schedule_has_a_fire CHECK (((schedule_id IS NULL) = (fire_at IS NULL))),
     CONSTRAINT run_state_is_known CHECK ((state = ANY (ARRAY['planned'::text, 'awaiting_approval'::text, 'running'::text, 'paused'::text, 'completed'::text, 'aborted'::text])))
 );
 COMMENT ON TABLE public.runs IS 'One batch. manifest_hash is SHA-256 over the lines that contauth run show ID --manifest prints.';
 COMMENT ON COLUMN public.runs.as_of_date IS 'Set when the run was asked for by date: it takes cycles whose local date is on or before it.';
 COMMENT ON COLUMN public.runs.business_day IS 'The day that one charge a token and business day counts for this run: as_of_date, else the UTC date of as_of.';
+COMMENT ON COLUMN public.runs.fire_at IS 'The fire of the schedule that made the run; null for runs that a person planned.';
+
+CREATE TABLE public.schedules (
+    id             bigint                   GENERATED ALWAYS AS IDENTITY,
+    name           text                     NOT NULL,
+    state          text                     NOT NULL DEFAULT 'active'::text,
+    cron           text                     NOT NULL,
+    timezone       text                     NOT NULL,
+    blackout       jsonb                    NOT NULL DEFAULT '{}'::jsonb,
+    filter         jsonb                    NOT NULL DEFAULT '{}'::jsonb,
+    catch_up       text                     NOT NULL DEFAULT 'few'::text,
+    needs_approval boolean                  NOT NULL DEFAULT false,
+    approve_above  jsonb                    NOT NULL DEFAULT '{}'::jsonb,
+    caps           jsonb                    NOT NULL DEFAULT '{}'::jsonb,
+    created_at     timestamp with time zone NOT NULL,
+    created_by     text                     NOT NULL,
+    fired_until    timestamp with time zone NOT NULL,
+    next_fire_at   timestamp with time zone,
+    decided_at     timestamp with time zone NOT NULL DEFAULT now(),
+    decided_by     text                     NOT NULL,
+    reason         text                     NOT NULL DEFAULT ''::text,
+    CONSTRAINT schedules_pkey PRIMARY KEY (id),
+    CONSTRAINT schedule_catch_up_is_known CHECK ((catch_up = ANY (ARRAY['few'::text, 'all'::text, 'latest'::text, 'none'::text, 'ask'::text]))),
+    CONSTRAINT schedule_decision_has_a_reason CHECK (((state = 'active'::text) OR (reason <> ''::text))),
+    CONSTRAINT schedule_name_is_plain CHECK (((length(name) <= 40) AND (name ~ '^[a-z0-9][a-z0-9-]*$'::text))),
+    CONSTRAINT schedule_state_is_known CHECK ((state = ANY (ARRAY['active'::text, 'paused'::text, 'removed'::text])))
+);
+COMMENT ON TABLE public.schedules IS 'What fires runs. Times are business time.';
+COMMENT ON COLUMN public.schedules.created_at IS 'Business time; @every counts from here.';
+COMMENT ON COLUMN public.schedules.fired_until IS 'Every fire up to here is in fires.';
+COMMENT ON COLUMN public.schedules.next_fire_at IS 'The next fire as the daemons should see it; null if there is none.';
 
 CREATE TABLE public.send_slots (
     merchant_account text                     NOT NULL,
@@ -507,6 +569,12 @@ COMMENT ON FUNCTION refuse_removal() IS 'What a foreign key would say to DELETE,
 ALTER TABLE public.account_settings ADD CONSTRAINT account_settings_merchant_account_fkey
     FOREIGN KEY (merchant_account) REFERENCES merchant_accounts(id) DEFERRABLE INITIALLY DEFERRED;
 
+ALTER TABLE public.fires ADD CONSTRAINT fires_run_id_fkey
+    FOREIGN KEY (run_id) REFERENCES runs(id);
+
+ALTER TABLE public.fires ADD CONSTRAINT fires_schedule_id_fkey
+    FOREIGN KEY (schedule_id) REFERENCES schedules(id);
+
 ALTER TABLE public.merchant_accounts ADD CONSTRAINT merchant_account_has_settings
     FOREIGN KEY (settings_id) REFERENCES account_settings(id) DEFERRABLE INITIALLY DEFERRED;
 
@@ -521,6 +589,9 @@ ALTER TABLE public.run_exclusions ADD CONSTRAINT run_exclusions_run_id_fkey
 
 ALTER TABLE public.run_items ADD CONSTRAINT run_items_run_id_fkey
     FOREIGN KEY (run_id) REFERENCES runs(id);
+
+ALTER TABLE public.runs ADD CONSTRAINT runs_schedule_id_fkey
+    FOREIGN KEY (schedule_id) REFERENCES schedules(id);
 
 ALTER TABLE public.send_slots ADD CONSTRAINT send_slots_merchant_account_fkey
     FOREIGN KEY (merchant_account) REFERENCES merchant_accounts(id);
@@ -538,11 +609,17 @@ CREATE INDEX claims_by_lease ON public.claims USING btree (lease_until);
 
 CREATE UNIQUE INDEX claims_by_token ON public.claims USING btree (token);
 
+CREATE INDEX fires_to_plan ON public.fires USING btree (fire_at) WHERE (outcome = 'to_plan'::text);
+
 CREATE INDEX open_charges_by_token ON public.open_charges USING btree (token_id, charge_id);
 
 CREATE INDEX run_items_by_charge ON public.run_items USING btree (charge_id);
 
 CREATE INDEX runs_by_business_day ON public.runs USING btree (business_day);
+
+CREATE INDEX runs_unfinished ON public.runs USING btree (id) WHERE (state <> ALL (ARRAY['completed'::text, 'aborted'::text]));
+
+CREATE UNIQUE INDEX schedules_have_one_name ON public.schedules USING btree (name) WHERE (state <> 'removed'::text);
 
 CREATE INDEX subscriptions_by_next_charge ON public.subscriptions USING btree (next_charge_at, id) WHERE (next_charge_at IS NOT NULL);
 

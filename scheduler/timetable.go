@@ -34,7 +34,8 @@ type Timetable struct {
 // A Fire is one moment at which a schedule fires.
 type Fire struct {
 	At   time.Time // UTC
-	Note string    // how a clock change moved it; empty if none did
+	AsOf time.Time // UTC; up to when its run takes charges: At, or later if a blackout moved it earlier
+	Note string    // how a clock change or a blackout moved it; empty if none did
 }
 
 // longestPeriod is the longest that @every may wait: a leap year.
