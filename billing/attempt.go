@@ -30,6 +30,7 @@ const (
 	SourceAPI      Source = "api"      // the answer to the request
 	SourceReplay   Source = "replay"   // the answer to the same request sent again
 	SourceResolver Source = "resolver" // a lease that ran out
+	SourceWebhook  Source = "webhook"  // what the gateway told unasked
 	SourcePerson   Source = "person"
 )
 

@@ -38,6 +38,14 @@ const (
 	ReasonRunAborted         Reason = "run_aborted"
 	ReasonNothingDue         Reason = "nothing_due"
 	ReasonCalendarInvalid    Reason = "calendar_invalid"
+	ReasonCatchUpFew         Reason = "catch_up_few"
+	ReasonCatchUpTooOld      Reason = "catch_up_too_old"
+	ReasonCatchUpAsk         Reason = "catch_up_ask"
+	ReasonCatchUpLatest      Reason = "catch_up_latest"
+	ReasonCatchUpNone        Reason = "catch_up_none"
+	ReasonBlackout           Reason = "blackout"
+	ReasonLateApproval       Reason = "late_approval"
+	ReasonDisputed           Reason = "disputed"
 
 	// Decided by a person.
 	ReasonHeldByPerson          Reason = "held_by_person"
@@ -80,6 +88,14 @@ var reasonSentences = map[Reason]string{
 	ReasonRunAborted:         "a person ended the run",
 	ReasonCalendarInvalid:    "its dates cannot be computed, such as for a time zone that this machine does not know",
 	ReasonNothingDue:         "the amount is zero: nothing to charge",
+	ReasonCatchUpFew:         "missed while nothing ran, and more than two before it: a person must release or waive it",
+	ReasonCatchUpTooOld:      "missed while nothing ran, more than 45 days ago: a person must release or waive it",
+	ReasonCatchUpAsk:         "missed while nothing ran: the schedule asks a person to release or waive it",
+	ReasonCatchUpLatest:      "missed while nothing ran: the schedule charges the latest cycle alone",
+	ReasonCatchUpNone:        "missed while nothing ran: the schedule does not charge such cycles",
+	ReasonLateApproval:       "an attempt that counted as refused was approved after all",
+	ReasonDisputed:           "the shopper or the issuer disputes a charge; a person decides how to go on",
+	ReasonBlackout:           "its period ended on days without charges: a person must release or waive it",
 
 	ReasonHeldByPerson:          "a person holds it back",
 	ReasonReleased:              "a person released it",

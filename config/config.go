@@ -24,6 +24,7 @@ import (
 type Config struct {
 	Database         Database
 	Timing           Timing
+	Guards           Guards
 	MerchantAccounts []MerchantAccount // default none: nothing can be charged
 }
 
@@ -63,6 +64,14 @@ type Timing struct {
 	// Flush is the longest an answer waits for company before its group is
 	// written. Default 10ms.
 	Flush time.Duration
+}
+
+// Guards holds what limits a daemon when something is wrong.
+type Guards struct {
+	// OutageLimit is how long a gateway may be out of reach before a daemon holds
+	// the rest of its runs there for a person. Until then it tries again, less and
+	// less often. Default 1h.
+	OutageLimit time.Duration
 }
 
 // GatewayAdyen is the value of MerchantAccount.Gateway for Adyen.

@@ -58,6 +58,7 @@ func (c Config) DumpJSON(w io.Writer) error {
 type view struct {
 	Database         databaseView  `json:"database" yaml:"database"`
 	Timing           timingView    `json:"timing" yaml:"timing"`
+	Guards           guardsView    `json:"guards" yaml:"guards"`
 	MerchantAccounts []accountView `json:"merchant_accounts" yaml:"merchant_accounts"`
 }
 
@@ -71,6 +72,10 @@ type timingView struct {
 	ClaimAhead     string   `json:"claim_ahead" yaml:"claim_ahead"`
 	Replays        []string `json:"replays" yaml:"replays,flow"`
 	Flush          string   `json:"flush" yaml:"flush"`
+}
+
+type guardsView struct {
+	OutageLimit string `json:"outage_limit" yaml:"outage_limit"`
 }
 
 type accountView struct {
@@ -94,6 +99,7 @@ func (c Config) view() view {
 			Replays:        durationTexts(c.Timing.Replays),
 			Flush:          c.Timing.Flush.String(),
 		},
+		Guards:           guardsView{OutageLimit: c.Guards.OutageLimit.String()},
 		MerchantAccounts: make([]accountView, 0, len(c.MerchantAccounts)), // [] rather than null
 	}
 	for _, a := range c.MerchantAccounts {

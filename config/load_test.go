@@ -175,6 +175,7 @@ func TestDefault(t *testing.T) {
 			Lease: 90 * time.Second, GatewayTimeout: 60 * time.Second, ClaimAhead: 2 * time.Second,
 			Replays: []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute}, Flush: 20 * time.Millisecond,
 		},
+		Guards: config.Guards{OutageLimit: time.Hour},
 	}
 	if diff := cmp.Diff(want, config.Default(), revealing); diff != "" {
 		t.Errorf("Default (-want +got):\n%s", diff)
@@ -197,6 +198,7 @@ func TestLoad_everyFieldHasASetting(t *testing.T) {
 			"CONTAUTH_TIMING_CLAIM_AHEAD":     "3s",
 			"CONTAUTH_TIMING_REPLAYS":         "1s",
 			"CONTAUTH_TIMING_FLUSH":           "11ms",
+			"CONTAUTH_GUARDS_OUTAGE_LIMIT":    "2h",
 
 			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_GATEWAY":         "adyen",
 			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_ENVIRONMENT":     "live",

@@ -35,6 +35,7 @@ var settings = []setting[Config]{
 		c.Timing.Replays, err = parseDurations(text)
 		return err
 	}},
+	{key: "guards.outage_limit", fallback: "1h", set: duration(func(c *Config) *time.Duration { return &c.Guards.OutageLimit })},
 	{key: "timing.flush", fallback: "20ms", set: duration(func(c *Config) *time.Duration { return &c.Timing.Flush })},
 }
 

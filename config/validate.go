@@ -22,6 +22,9 @@ func (c Config) faults(origin map[string]string) Faults {
 	v := validator{origin: origin}
 	v.database(c.Database)
 	v.timing(c.Timing)
+	if c.Guards.OutageLimit <= 0 {
+		v.fault("guards.outage_limit", "%s is not more than zero: write a duration such as 1h", c.Guards.OutageLimit)
+	}
 	first := map[string]int{}
 	for i, a := range c.MerchantAccounts {
 		v.account(i, a)

@@ -51,7 +51,7 @@ CREATE TABLE fires (
     CONSTRAINT fire_stands_for_itself_at_least CHECK (fires >= 1 AND first_at <= fire_at),
     CONSTRAINT fire_skipped_has_a_reason CHECK (outcome <> 'skipped' OR reason <> '')
 );
-CREATE INDEX fires_to_plan ON fires (fire_at) WHERE outcome = 'to_plan';
+CREATE INDEX fires_to_plan ON fires (fire_at) WHERE outcome IN ('to_plan', 'coalesced');
 COMMENT ON TABLE fires IS 'What became of each fire of a schedule. A coalesced row waits for the end of the schedule''s unfinished run and is planned then; a row that stands for several fires has one run for all of them.';
 COMMENT ON COLUMN fires.fires IS 'How many fires from first_at to fire_at the row stands for: the last one, and those coalesced into it.';
 COMMENT ON COLUMN fires.as_of IS 'Business time up to which the fire''s run takes charges.';
@@ -67,6 +67,9 @@ ALTER TABLE runs
 COMMENT ON COLUMN runs.fire_at IS 'The fire of the schedule that made the run; null for runs that a person planned.';
 CREATE INDEX runs_unfinished ON runs (id) WHERE state NOT IN ('completed', 'aborted');
 
+-- Whether a charge was left out before, for the follow-up.
+CREATE INDEX run_exclusions_by_charge ON run_exclusions (charge_id);
+
 -- The built-in schedule for what is due again: retries, releases, and what an
 -- earlier run postponed.
 INSERT INTO schedules (name, cron, timezone, filter, catch_up, created_at, created_by, fired_until, next_fire_at, decided_by)
@@ -81,5 +84,6 @@ ALTER TABLE runs
     DROP COLUMN fire_at,
     DROP COLUMN schedule_id;
 DROP INDEX runs_unfinished;
+DROP INDEX run_exclusions_by_charge;
 DROP TABLE fires;
 DROP TABLE schedules;

@@ -47,6 +47,16 @@ CREATE TABLE public.audit (
 );
 COMMENT ON TABLE public.audit IS 'Who did what, when and why. Rows are only added.';
 
+CREATE TABLE public.charge_reversals (
+    charge_id      bigint                   NOT NULL,
+    refunded_minor bigint                   NOT NULL,
+    disputed_minor bigint                   NOT NULL,
+    updated_at     timestamp with time zone NOT NULL DEFAULT now(),
+    CONSTRAINT charge_reversals_pkey PRIMARY KEY (charge_id),
+    CONSTRAINT charge_reversals_are_not_negative CHECK (((refunded_minor >= 0) AND (disputed_minor >= 0)))
+);
+COMMENT ON TABLE public.charge_reversals IS 'What was taken back of a charge, added up from the events in the inbox. A charge without a row has nothing reversed.';
+
 CREATE TABLE public.charges (
     id                  bigint                   GENERATED ALWAYS AS IDENTITY,
     subscription_id     bigint,
@@ -148,6 +158,43 @@ COMMENT ON COLUMN public.fires.as_of IS 'Business time up to which the fire''s r
 COMMENT ON COLUMN public.fires.missed_before IS 'Cycles that fell due by then were missed while no daemon ran: the schedule''s catch-up policy decides on them. Null if none was missed.';
 COMMENT ON COLUMN public.fires.plan_until IS 'Real time until which one process plans the fire''s run.';
 
+CREATE TABLE public.inbox (
+    id                 bigint                   GENERATED ALWAYS AS IDENTITY,
+    received_at        timestamp with time zone NOT NULL DEFAULT now(),
+    times_received     integer                  NOT NULL DEFAULT 1,
+    gateway            text                     NOT NULL,
+    merchant_account   text                     NOT NULL,
+    kind               text                     NOT NULL,
+    code               text                     NOT NULL,
+    gateway_reference  text                     NOT NULL,
+    original_reference text                     NOT NULL DEFAULT ''::text,
+    reference          text                     NOT NULL DEFAULT ''::text,
+    amount_minor       bigint                   NOT NULL DEFAULT 0,
+    currency           text                     NOT NULL DEFAULT ''::text,
+    token              text                     NOT NULL DEFAULT ''::text,
+    shopper_reference  text                     NOT NULL DEFAULT ''::text,
+    signed             boolean                  NOT NULL,
+    document           jsonb                    NOT NULL,
+    digest             bytea                    NOT NULL,
+    state              text                     NOT NULL DEFAULT 'stored'::text,
+    verdict            text                     NOT NULL DEFAULT ''::text,
+    reason             text                     NOT NULL DEFAULT ''::text,
+    charge_id          bigint,
+    attempt            integer,
+    tries              integer                  NOT NULL DEFAULT 0,
+    next_try_at        timestamp with time zone,
+    applied_at         timestamp with time zone,
+    CONSTRAINT inbox_pkey PRIMARY KEY (id),
+    CONSTRAINT inbox_events_are_stored_once UNIQUE (digest),
+    CONSTRAINT inbox_events_with_effect_are_signed CHECK ((signed OR (kind = 'other'::text))),
+    CONSTRAINT inbox_next_try_is_for_open_events CHECK (((state = ANY (ARRAY['stored'::text, 'waiting'::text])) = (next_try_at IS NOT NULL))),
+    CONSTRAINT inbox_quarantine_has_a_reason CHECK (((state <> 'quarantined'::text) OR (reason <> ''::text))),
+    CONSTRAINT inbox_state_is_known CHECK ((state = ANY (ARRAY['stored'::text, 'waiting'::text, 'applied'::text, 'kept'::text, 'quarantined'::text])))
+);
+COMMENT ON TABLE public.inbox IS 'Every webhook event that was acknowledged, once each. stored and waiting ones are applied by the daemons; a quarantined one matches nothing that is known.';
+COMMENT ON COLUMN public.inbox.document IS 'What is kept of the message: the fields that contauth reads, and no others.';
+COMMENT ON COLUMN public.inbox.digest IS 'SHA-256 over what makes an event the same: account, code, references, success.';
+
 CREATE TABLE public.instance (
     only_row   boolean                  NOT NULL DEFAULT true,
     id         uuid                     NOT NULL DEFAULT gen_random_uuid(),
@@ -201,7 +248,7 @@ CREATE TABLE public.observations (
     CONSTRAINT observation_attempt_is_positive CHECK ((attempt >= 1)),
     CONSTRAINT observation_counts_only_answers CHECK (((NOT counted) OR (outcome = ANY (ARRAY['authorised'::text, 'refused'::text, 'not_processed'::text])))),
     CONSTRAINT observation_outcome_is_known CHECK ((outcome = ANY (ARRAY['authorised'::text, 'refused'::text, 'pending'::text, 'not_sent'::text, 'not_processed'::text, 'unknown'::text]))),
-    CONSTRAINT observation_source_is_known CHECK ((source = ANY (ARRAY['api'::text, 'replay'::text, 'resolver'::text, 'person'::text])))
+    CONSTRAINT observation_source_is_known CHECK ((source = ANY (ARRAY['api'::text, 'replay'::text, 'resolver'::text, 'webhook'::text, 'person'::text])))
 );
 COMMENT ON TABLE public.observations IS 'What was learnt about an attempt, from whom and when. Rows are only added. No foreign key: they are written hundreds at a time beside the charges they name.';
 COMMENT ON COLUMN public.observations.counted IS 'The answer used up its attempt number.';
@@ -609,9 +656,19 @@ CREATE INDEX claims_by_lease ON public.claims USING btree (lease_until);
 
 CREATE UNIQUE INDEX claims_by_token ON public.claims USING btree (token);
 
-CREATE INDEX fires_to_plan ON public.fires USING btree (fire_at) WHERE (outcome = 'to_plan'::text);
+CREATE INDEX fires_to_plan ON public.fires USING btree (fire_at) WHERE (outcome = ANY (ARRAY['to_plan'::text, 'coalesced'::text]));
+
+CREATE INDEX inbox_by_charge ON public.inbox USING btree (charge_id) WHERE (charge_id IS NOT NULL);
+
+CREATE INDEX inbox_by_gateway_reference ON public.inbox USING btree (gateway_reference);
+
+CREATE INDEX inbox_quarantined ON public.inbox USING btree (original_reference) WHERE (state = 'quarantined'::text);
+
+CREATE INDEX inbox_to_apply ON public.inbox USING btree (next_try_at, id) WHERE (next_try_at IS NOT NULL);
 
 CREATE INDEX open_charges_by_token ON public.open_charges USING btree (token_id, charge_id);
+
+CREATE INDEX run_exclusions_by_charge ON public.run_exclusions USING btree (charge_id);
 
 CREATE INDEX run_items_by_charge ON public.run_items USING btree (charge_id);
 

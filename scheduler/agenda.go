@@ -85,12 +85,54 @@ type Agenda struct {
 	blackout Blackout
 }
 
-// NewAgenda returns billing.ErrInvalid for a blackout that cannot be.
+// NewAgenda returns billing.ErrInvalid for a blackout that cannot be, and for one
+// that would move the fires of a schedule that fires more than once an hour.
 func NewAgenda(times Timetable, zone billing.Zone, blackout Blackout) (Agenda, error) {
 	if err := blackout.validate(); err != nil {
 		return Agenda{}, err
 	}
+	if !blackout.IsZero() && blackout.Rule != BlackoutSkip && times.isDense() {
+		return Agenda{}, fmt.Errorf("%w blackout: a schedule that fires more than once an hour cannot move its fires, only skip them", billing.ErrInvalid)
+	}
 	return Agenda{times: times, zone: zone, blackout: blackout}, nil
+}
+
+// isDense reports whether some of the next fires are less than an hour apart.
+func (t Timetable) isDense() bool {
+	last, ok := t.Next(t.created)
+	for range 100 {
+		if !ok {
+			return false
+		}
+		var next Fire
+		if next, ok = t.Next(last.At); ok && next.At.Sub(last.At) < time.Hour {
+			return true
+		}
+		last = next
+	}
+	return false
+}
+
+// A Stretch is the fires of a schedule between two moments.
+type Stretch struct {
+	First time.Time
+	Last  Fire
+	Count int64
+	// Before is the fire before the last one; zero if there is only one.
+	Before time.Time
+}
+
+// Stretch returns the fires after one moment, up to and including another. It
+// reports false if there are none.
+func (a Agenda) Stretch(after, until time.Time) (Stretch, bool) {
+	var s Stretch
+	for fire, ok := a.Next(after); ok && !fire.At.After(until); fire, ok = a.Next(fire.At) {
+		if s.Count++; s.Count == 1 {
+			s.First = fire.At
+		}
+		s.Before, s.Last = s.Last.At, fire
+	}
+	return s, s.Count > 0
 }
 
 // Next returns the first fire after an instant, or false if there is none in the

@@ -17,6 +17,32 @@ type PlanRequest struct {
 	NeedsApproval bool
 	// Preview does the same and stores nothing.
 	Preview bool
+
+	Fire         *FireToPlan // the fire that asks; nil for a person
+	CatchUp      CatchUp     // what becomes of missed cycles; empty for CatchUpAll
+	MissedBefore time.Time   // business time by which missed cycles fell due; zero if none was missed
+	Ahead        bool        // charges that fall due by AsOf are taken now, also at live accounts
+	ApproveAbove Limits      // above these the run awaits approval
+	Caps         Limits      // above these too, with an alert
+}
+
+// A FireToPlan is a fire of a schedule that has no run yet.
+type FireToPlan struct {
+	Schedule     Schedule
+	FireAt       time.Time // business time
+	AsOf         time.Time // business time up to which its run takes charges
+	MissedBefore time.Time // see PlanRequest
+	Tries        int       // of planning it, this one included
+}
+
+// PlanRequest asks for the run of a fire.
+func (f FireToPlan) PlanRequest() PlanRequest {
+	s := f.Schedule
+	return PlanRequest{
+		AsOf: AsOf{Instant: f.AsOf}, Filter: s.Filter, Actor: "schedule:" + s.Name, NeedsApproval: s.NeedsApproval,
+		Fire: &f, CatchUp: s.CatchUp, MissedBefore: f.MissedBefore, Ahead: f.AsOf.After(f.FireAt),
+		ApproveAbove: s.ApproveAbove, Caps: s.Caps,
+	}
 }
 
 // AsOf says up to when a run takes charges. The zero value means business now.

@@ -43,6 +43,9 @@ type Filter struct {
 	Currency        string                           `json:"currency,omitempty"`
 	References      []string                         `json:"references,omitempty"` // charge references, or a subscription's
 	Limit           int                              `json:"limit,omitempty"`      // 0 for no limit
+	// DueAgain takes only what somebody or something had in hand before: retries,
+	// releases, and what an earlier run left out or postponed.
+	DueAgain bool `json:"due_again,omitempty"`
 }
 
 // A Run is one batch of charges.
@@ -57,9 +60,12 @@ type Run struct {
 	CreatedAt    time.Time
 	CreatedBy    string
 	ApprovedBy   string
-	StartedAt    time.Time // zero if it never started
-	FinishedAt   time.Time // zero if it is not over
-	Reason       string    // why it was paused or aborted
+	StartedAt    time.Time  // zero if it never started
+	FinishedAt   time.Time  // zero if it is not over
+	Reason       string     // why it was paused or aborted, or what its approval is for
+	ScheduleID   ScheduleID // 0 for a run that a person planned
+	Schedule     string     // the schedule's name
+	FireAt       time.Time  // business time of the fire that made it
 }
 
 // A ManifestItem is one line of a run's manifest.

@@ -50,22 +50,21 @@ const (
 // A Limits bounds a run by its number of charges and its money in each
 // currency. The zero value bounds nothing.
 type Limits struct {
-	Count   int             `json:"count,omitempty"` // 0 for no limit
-	Amounts []billing.Money `json:"amounts,omitempty"`
+	Count       int              `json:"count,omitempty"`        // 0 for no limit
+	AmountMinor map[string]int64 `json:"amount_minor,omitempty"` // by currency, in ISO minor units
 }
 
 // IsZero reports whether l bounds nothing.
-func (l Limits) IsZero() bool { return l.Count == 0 && len(l.Amounts) == 0 }
+func (l Limits) IsZero() bool { return l.Count == 0 && len(l.AmountMinor) == 0 }
 
 // Exceeded says in words which limit planned totals exceed, or "".
 func (l Limits) Exceeded(totals []Totals) string {
 	var count int64
 	for _, t := range totals {
 		count += t.Planned.Count
-		for _, limit := range l.Amounts {
-			if limit.Currency == t.Currency && t.Planned.AmountMinor > limit.Minor {
-				return fmt.Sprintf("%s is more than %s", billing.Money{Minor: t.Planned.AmountMinor, Currency: t.Currency}, limit)
-			}
+		if limit, ok := l.AmountMinor[t.Currency]; ok && t.Planned.AmountMinor > limit {
+			return fmt.Sprintf("%s is more than %s", billing.Money{Minor: t.Planned.AmountMinor, Currency: t.Currency},
+				billing.Money{Minor: limit, Currency: t.Currency})
 		}
 	}
 	if l.Count > 0 && count > int64(l.Count) {

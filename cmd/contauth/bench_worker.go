@@ -84,7 +84,7 @@ func (e *env) benchRun(ctx context.Context, job bench.Job) (bench.Sample, error)
 		return bench.Sample{}, err
 	}
 	defer s.close()
-	runner, err := s.newRunner(ctx, e.logger())
+	runner, err := s.newRunner(ctx, e.logger(), nil)
 	if err != nil {
 		return bench.Sample{}, err
 	}

@@ -44,8 +44,9 @@ func (s *session) inFlight() int {
 	return sum
 }
 
-// newRunner registers this process and returns its runner.
-func (s *session) newRunner(ctx context.Context, logger hclog.Logger) (*scheduler.Runner, error) {
+// newRunner registers this process and returns its runner. adjust, if any, may
+// change its options.
+func (s *session) newRunner(ctx context.Context, logger hclog.Logger, adjust func(*scheduler.Options)) (*scheduler.Runner, error) {
 	collectors, err := s.collectors(ctx, logger)
 	if err != nil {
 		return nil, err
@@ -55,10 +56,14 @@ func (s *session) newRunner(ctx context.Context, logger hclog.Logger) (*schedule
 		return nil, err
 	}
 	t := s.config.Timing
-	return scheduler.NewRunner(s.db, process, collectors, scheduler.Options{
+	opts := scheduler.Options{
 		Lease: t.Lease, GatewayTimeout: t.GatewayTimeout, ClaimAhead: t.ClaimAhead,
 		Flush: t.Flush, Replays: t.Replays, Repair: s.repair,
-	}, logger), nil
+	}
+	if adjust != nil {
+		adjust(&opts)
+	}
+	return scheduler.NewRunner(s.db, process, collectors, opts, logger), nil
 }
 
 // repair starts a private Postgres again that died under us. A server of

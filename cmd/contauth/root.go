@@ -79,6 +79,7 @@ func newRootCommand(e *env) *cobra.Command {
 		newPauseCommand(e),
 		newRunCommand(e),
 		newSandboxCommand(e),
+		newServeCommand(e),
 		newSubscriptionsCommand(e),
 		newUnpauseCommand(e),
 	)

@@ -108,7 +108,7 @@ requests are sent again under their own keys, which charges nobody twice.`,
 // work works a run to its end, reports it, and sets the exit code.
 func (e *env) work(ctx context.Context, s *session, id scheduler.RunID) error {
 	limitMemory(e.lookup, runMemory(s.inFlight()))
-	runner, err := s.newRunner(ctx, e.logger())
+	runner, err := s.newRunner(ctx, e.logger(), nil)
 	if err != nil {
 		return err
 	}

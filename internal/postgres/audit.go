@@ -16,6 +16,7 @@ const (
 	auditKindSubscription = "subscription"
 	auditKindSendingStop  = "sending_stop"
 	auditKindTestClock    = "test_clock"
+	auditKindSchedule     = "schedule"
 )
 
 // An auditEntry is one row of the audit table. Before and After become JSON

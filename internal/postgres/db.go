@@ -40,10 +40,23 @@ const maxConnections = 6
 // Open connects to the database at dsn, which must state its sslmode. It
 // returns an error if the database does not answer.
 func Open(ctx context.Context, dsn string, logger hclog.Logger) (*DB, error) {
-	db, err := sqlx.Open("postgres", dsn)
+	cfg, err := pq.NewConfig(dsn)
 	if err != nil {
 		return nil, fmt.Errorf("open database: %w", err)
 	}
+	// Compiling a plan costs tens of milliseconds: our statements are short, but on
+	// large tables the planner thinks some of them worth it, each time anew.
+	if cfg.Runtime == nil {
+		cfg.Runtime = map[string]string{}
+	}
+	if _, set := cfg.Runtime["jit"]; !set {
+		cfg.Runtime["jit"] = "off"
+	}
+	connector, err := pq.NewConnectorConfig(cfg)
+	if err != nil {
+		return nil, fmt.Errorf("open database: %w", err)
+	}
+	db := sqlx.NewDb(sql.OpenDB(connector), "postgres")
 	db.SetMaxOpenConns(maxConnections)
 	db.SetMaxIdleConns(maxConnections)
 	if err := db.PingContext(ctx); err != nil {

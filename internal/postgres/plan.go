@@ -63,13 +63,51 @@ func (db *DB) PlanRun(ctx context.Context, req scheduler.PlanRequest) (scheduler
 		if req.Preview {
 			return errPreview
 		}
-		return nil
+		if req.Fire == nil {
+			return nil
+		}
+		if len(report.Totals) == 0 {
+			return errNothingDue
+		}
+		if err := closeFire(ctx, tx, req.Fire, id); err != nil {
+			return err
+		}
+		return requireApproval(ctx, tx, req, &report)
 	})
-	if errors.Is(err, errPreview) {
+	switch {
+	case errors.Is(err, errPreview):
 		report.Run.ID = 0
 		err = nil
+	case errors.Is(err, errNothingDue):
+		report.Run.ID = 0
+		err = db.inTx(ctx, "plan run", func(tx *sqlx.Tx) error { return closeFire(ctx, tx, req.Fire, 0) })
 	}
 	return report, err
+}
+
+// errNothingDue rolls back the run of a fire that would charge and hold nothing.
+var errNothingDue = errors.New("nothing due")
+
+// requireApproval lets a run wait for a person whose totals are above the limits
+// of its schedule.
+func requireApproval(ctx context.Context, tx *sqlx.Tx, req scheduler.PlanRequest, report *scheduler.Report) error {
+	reason := ""
+	if over := req.Caps.Exceeded(report.Totals); over != "" {
+		reason = "above the schedule's cap: " + over
+		if err := storeAlert(ctx, tx, "run_above_cap", fmt.Sprintf("run %d of schedule %s awaits approval, %s", report.Run.ID, req.Fire.Schedule.Name, reason)); err != nil {
+			return err
+		}
+	} else if over := req.ApproveAbove.Exceeded(report.Totals); over != "" {
+		reason = over
+	}
+	if reason == "" || report.Run.State != scheduler.RunPlanned {
+		return nil
+	}
+	if err := moveRun(ctx, tx, report.Run, scheduler.RunAwaitingApproval, req.Actor, reason); err != nil {
+		return err
+	}
+	report.Run.State, report.Run.Reason = scheduler.RunAwaitingApproval, reason
+	return nil
 }
 
 // makeCharges turns every due cycle into a charge, a few thousand subscriptions
@@ -107,7 +145,7 @@ func makeSomeCharges(ctx context.Context, tx *sqlx.Tx, req scheduler.PlanRequest
 	var next []nextCycle
 	for _, sub := range subs {
 		horizon := until
-		if sub.Environment != "test" && !req.Preview && now.Before(until) {
+		if sub.Environment != "test" && !req.Preview && !req.Ahead && now.Before(until) {
 			horizon = now
 		}
 		cycles, stands, err := cycleRows(sub.subscriptionRow, horizon, cyclesPerPass)
@@ -158,7 +196,7 @@ func lockDueSubscriptions(ctx context.Context, tx *sqlx.Tx, req scheduler.PlanRe
 		 LIMIT $4
 		   FOR NO KEY UPDATE OF s ` + locking
 	var ids pq.Int64Array
-	if err := tx.SelectContext(ctx, &ids, lock, req.AsOf.Until(now), now, req.Filter.MerchantAccount, subscriptionsPerCommit, req.Preview); err != nil {
+	if err := tx.SelectContext(ctx, &ids, lock, req.AsOf.Until(now), now, req.Filter.MerchantAccount, subscriptionsPerCommit, req.Preview || req.Ahead); err != nil {
 		return nil, fmt.Errorf("lock due subscriptions: %w", err)
 	}
 	const read = `
@@ -216,13 +254,27 @@ func makeRun(ctx context.Context, tx *sqlx.Tx, req scheduler.PlanRequest, now ti
 		asOfDate = &text
 	}
 	const insert = `
-		INSERT INTO runs (state, model, filter, as_of, as_of_date, business_day, created_by, decided_by, items, manifest_hash)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $7, 0, 'sha256:' || repeat('0', 64))
+		INSERT INTO runs (state, model, filter, as_of, as_of_date, business_day, created_by, decided_by, items, manifest_hash,
+		                  schedule_id, fire_at, catch_up)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $7, 0, 'sha256:' || repeat('0', 64), $8, $9, $10)
 		RETURNING id`
 	var id scheduler.RunID
+	var scheduleID *scheduler.ScheduleID
+	var fireAt *time.Time
+	if req.Fire != nil {
+		scheduleID, fireAt = &req.Fire.Schedule.ID, &req.Fire.FireAt
+	}
 	until := req.AsOf.Until(now)
-	if err := tx.GetContext(ctx, &id, insert, state, req.Filter.Model, string(filter), until, asOfDate, req.AsOf.BusinessDay(now).String(), req.Actor); err != nil {
+	err = tx.GetContext(ctx, &id, insert, state, req.Filter.Model, string(filter), until, asOfDate, req.AsOf.BusinessDay(now).String(), req.Actor,
+		scheduleID, fireAt, req.CatchUp)
+	if violates(err, "run_is_made_once_a_fire") {
+		return 0, fmt.Errorf("the fire has a run already: %w", billing.ErrConflict)
+	}
+	if err != nil {
 		return 0, fmt.Errorf("store run: %w", err)
+	}
+	if err := catchUp(ctx, tx, id, req, until); err != nil {
+		return 0, err
 	}
 	if err := findCandidates(ctx, tx, id, req, until, asOfDate); err != nil {
 		return 0, err
@@ -269,7 +321,10 @@ func findCandidates(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, req sc
 		            AND ($4 = '' OR c.merchant_account = $4)
 		            AND ($5 = '' OR c.currency = $5)
 		            AND (cardinality($6::text[]) = 0 OR c.reference = ANY ($6) OR s.reference = ANY ($6))
-		            AND (a.environment = 'test' OR c.next_attempt_at <= business_now() OR $7))
+		            AND (a.environment = 'test' OR c.next_attempt_at <= business_now() OR $7)
+		            AND (NOT $8 OR c.answered > 0 OR c.decided_by NOT IN ('plan', 'import')
+		                 OR EXISTS (SELECT FROM run_items i WHERE i.charge_id = c.id AND i.run_id <> $9)
+		                 OR EXISTS (SELECT FROM run_exclusions x WHERE x.charge_id = c.id AND x.run_id <> $9)))
 		SELECT id, token_id, merchant_account, amount_minor, currency, answered, due_at, state,
 		       CASE WHEN reason IS NOT NULL THEN reason
 		            WHEN row_number() OVER (PARTITION BY token_id, reason IS NULL ORDER BY due_at, id) > 1 THEN 'catch_up' END AS reason
@@ -279,7 +334,7 @@ func findCandidates(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, req sc
 		references = []string{}
 	}
 	if _, err := tx.ExecContext(ctx, query, until, asOfDate, req.Filter.Model, req.Filter.MerchantAccount,
-		req.Filter.Currency, references, req.Preview); err != nil {
+		req.Filter.Currency, references, req.Preview || req.Ahead, req.Filter.DueAgain, id); err != nil {
 		return fmt.Errorf("find due charges: %w", err)
 	}
 	return nil

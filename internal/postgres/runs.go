@@ -30,15 +30,20 @@ type runRow struct {
 	StartedAt    sql.NullTime       `db:"started_at"`
 	FinishedAt   sql.NullTime       `db:"finished_at"`
 	Reason       string             `db:"reason"`
+	ScheduleID   sql.NullInt64      `db:"schedule_id"`
+	Schedule     string             `db:"schedule"`
+	FireAt       sql.NullTime       `db:"fire_at"`
 }
 
-const runColumns = `id, state, filter, as_of, as_of_date, items, manifest_hash, created_at, created_by, approved_by, started_at, finished_at, reason`
+const runColumns = `id, state, filter, as_of, as_of_date, items, manifest_hash, created_at, created_by, approved_by, started_at, finished_at, reason,
+	schedule_id, fire_at, coalesce((SELECT s.name FROM schedules s WHERE s.id = schedule_id), '') AS schedule`
 
 func (r runRow) run() (scheduler.Run, error) {
 	run := scheduler.Run{
 		ID: r.ID, State: r.State, AsOf: r.AsOf.UTC(), Items: r.Items, ManifestHash: r.ManifestHash,
 		CreatedAt: r.CreatedAt.UTC(), CreatedBy: r.CreatedBy, ApprovedBy: r.ApprovedBy.String,
 		StartedAt: r.StartedAt.Time, FinishedAt: r.FinishedAt.Time, Reason: r.Reason,
+		ScheduleID: scheduler.ScheduleID(r.ScheduleID.Int64), Schedule: r.Schedule, FireAt: utc(r.FireAt),
 	}
 	if r.AsOfDate.Valid {
 		run.AsOfDate = billing.LocalDateOf(r.AsOfDate.Time)

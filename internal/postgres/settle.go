@@ -94,7 +94,8 @@ func (db *DB) Settle(ctx context.Context, group []*billing.Settlement, settled [
 			if err := tx.StmtxContext(ctx, hot.settle).SelectContext(ctx, &stayed, args...); err != nil {
 				return err
 			}
-			return invalidateTokens(ctx, tx, group)
+			ids, causes := deadTokens(group)
+			return invalidateTokens(ctx, tx, ids, causes)
 		})
 		if err != nil {
 			return scheduler.SettleResult{}, err
@@ -190,17 +191,20 @@ func sparse[S ~[]T, T comparable](column S, usual T) S {
 	return S{}
 }
 
-// invalidateTokens marks the tokens that an answer found dead, and holds every
-// other due charge of theirs in the same transaction: the claim needs to look
-// at the charge rows alone.
-func invalidateTokens(ctx context.Context, tx *sqlx.Tx, group []*billing.Settlement) error {
-	var ids []int64
-	var causes []string
+// deadTokens lists the tokens that the answers of a group found dead, and why.
+func deadTokens(group []*billing.Settlement) (ids []int64, causes []string) {
 	for _, s := range group {
 		if s.TokenCause != "" {
 			ids, causes = append(ids, int64(s.TokenID)), append(causes, s.TokenCause)
 		}
 	}
+	return ids, causes
+}
+
+// invalidateTokens marks tokens that cannot be charged, and holds every other due
+// charge of theirs in the same transaction: the claim needs to look at the charge
+// rows alone.
+func invalidateTokens(ctx context.Context, tx *sqlx.Tx, ids []int64, causes []string) error {
 	const invalidate = `
 		UPDATE tokens t SET state = 'invalid', cause = r.cause, state_since = clock_timestamp()
 		  FROM unnest($1::bigint[], $2::text[]) AS r(id, cause)
@@ -208,6 +212,11 @@ func invalidateTokens(ctx context.Context, tx *sqlx.Tx, group []*billing.Settlem
 	if _, err := tx.ExecContext(ctx, invalidate, ids, causes); err != nil {
 		return fmt.Errorf("invalidate tokens: %w", err)
 	}
+	return holdTokenCharges(ctx, tx, ids)
+}
+
+// holdTokenCharges holds the due charges of tokens that can no longer be charged.
+func holdTokenCharges(ctx context.Context, tx *sqlx.Tx, ids []int64) error {
 	const hold = `
 		UPDATE charges SET state = 'held', reason = 'token_invalid', decided_by = 'gateway', decided_at = clock_timestamp()
 		 WHERE id = ANY (ARRAY(SELECT c.id FROM open_charges k JOIN charges c ON c.id = k.charge_id

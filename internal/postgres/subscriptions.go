@@ -153,14 +153,33 @@ type SubscriptionChange struct {
 func (db *DB) PauseSubscription(ctx context.Context, id billing.SubscriptionID, by billing.Decision) (SubscriptionChange, error) {
 	r := ruling{by, "pause", billing.ReasonSubscriptionPaused}
 	return db.decideSubscription(ctx, id, r, billing.SubscriptionPaused, func(tx *sqlx.Tx, c lockedCharge) (billing.Stop, error) {
-		switch c.State {
-		case billing.ChargeDue:
-			return moveCharge(ctx, tx, c, billing.ChargeHeld, r)
-		case billing.ChargeClaimed:
-			return requestStop(ctx, tx, c, stopHold, r)
-		}
-		return billing.Stop{}, errUntouched
+		return pauseCharge(ctx, tx, c, r)
 	})
+}
+
+func pauseCharge(ctx context.Context, tx *sqlx.Tx, c lockedCharge, r ruling) (billing.Stop, error) {
+	switch c.State {
+	case billing.ChargeDue:
+		return moveCharge(ctx, tx, c, billing.ChargeHeld, r)
+	case billing.ChargeClaimed:
+		return requestStop(ctx, tx, c, stopHold, r)
+	}
+	return billing.Stop{}, errUntouched
+}
+
+// stopDisputedSubscription pauses a subscription, in the transaction of the news
+// that the shopper or the issuer objects to a charge of it. Its due charges are
+// held for a reason of their own: resuming the subscription releases none of them.
+func stopDisputedSubscription(ctx context.Context, tx *sqlx.Tx, id billing.SubscriptionID, by billing.Decision) error {
+	sub, err := lockSubscription(ctx, tx, id)
+	if err != nil || !sub.State.CanMove(billing.SubscriptionPaused) {
+		return err // paused or over already: nothing of it is charged
+	}
+	r := ruling{by, "pause", billing.ReasonDisputed}
+	_, err = ruleSubscription(ctx, tx, sub, r, billing.SubscriptionPaused, func(tx *sqlx.Tx, c lockedCharge) (billing.Stop, error) {
+		return pauseCharge(ctx, tx, c, r)
+	})
+	return err
 }
 
 // CancelSubscription ends a subscription for good, and with it every charge
@@ -239,25 +258,32 @@ func (db *DB) decideSubscription(ctx context.Context, id billing.SubscriptionID,
 		if !sub.State.CanMove(to) || to == billing.SubscriptionActive && sub.State != billing.SubscriptionPaused {
 			return fmt.Errorf("subscription %s is %s and cannot become %s: %w", sub.Reference, sub.State, to, billing.ErrConflict)
 		}
-		next, waived, err := catchUpCycles(ctx, tx, sub)
-		if err != nil && !(to == billing.SubscriptionCancelled && errors.Is(err, billing.ErrInvalid)) {
-			return err // a calendar that cannot be read must not keep anyone from cancelling
-		}
-		change = SubscriptionChange{ID: id, Reference: sub.Reference, MerchantAccount: sub.MerchantAccount, Waived: waived}
-		if change.Charges, err = decideOpenCharges(ctx, tx, id, decision); err != nil {
-			return err
-		}
-		if err := moveSubscription(ctx, tx, sub, to, r); err != nil {
-			return err
-		}
-		if to != billing.SubscriptionCancelled {
-			if err := storeNextCycles(ctx, tx, []nextCycle{next}); err != nil {
-				return err
-			}
-		}
-		return tx.GetContext(ctx, &change.State, `SELECT state FROM subscriptions WHERE id = $1`, id)
+		change, err = ruleSubscription(ctx, tx, sub, r, to, decision)
+		return err
 	})
 	return change, err
+}
+
+// ruleSubscription carries a decision out for a locked subscription.
+func ruleSubscription(ctx context.Context, tx *sqlx.Tx, sub subscriptionRow, r ruling, to billing.SubscriptionState,
+	decision func(*sqlx.Tx, lockedCharge) (billing.Stop, error)) (SubscriptionChange, error) {
+	next, waived, err := catchUpCycles(ctx, tx, sub)
+	if err != nil && !(to == billing.SubscriptionCancelled && errors.Is(err, billing.ErrInvalid)) {
+		return SubscriptionChange{}, err // a calendar that cannot be read must not keep anyone from cancelling
+	}
+	change := SubscriptionChange{ID: sub.ID, Reference: sub.Reference, MerchantAccount: sub.MerchantAccount, Waived: waived}
+	if change.Charges, err = decideOpenCharges(ctx, tx, sub.ID, decision); err != nil {
+		return change, err
+	}
+	if err := moveSubscription(ctx, tx, sub, to, r); err != nil {
+		return change, err
+	}
+	if to != billing.SubscriptionCancelled {
+		if err := storeNextCycles(ctx, tx, []nextCycle{next}); err != nil {
+			return change, err
+		}
+	}
+	return change, tx.GetContext(ctx, &change.State, `SELECT state FROM subscriptions WHERE id = $1`, sub.ID)
 }
 
 // lockSubscription locks a subscription against plans and other decisions.
