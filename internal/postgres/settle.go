@@ -34,8 +34,9 @@ import (
 const settleQuery = `
 	WITH observed AS (INSERT INTO observations (charge_id, at, attempt, counted, outcome, reason, run_id, source, class, gateway_reference,
 	                                     result_code, refusal_code, refusal_reason, raw_code, advice_code, request_hash, detail)
-	           SELECT r.charge_id, clock_timestamp(), r.attempt, r.counted, r.outcome, coalesce(r.reason, ''), r.run_id, coalesce(r.source, 'api'),
-	                  coalesce(r.class, ''), coalesce(r.gateway_reference, ''), coalesce(r.result_code, ''), coalesce(r.refusal_code, ''),
+	           SELECT r.charge_id, clock_timestamp(), coalesce(r.attempt, 1), coalesce(r.counted, true), coalesce(r.outcome, 'authorised'),
+	                  coalesce(r.reason, ''), coalesce(r.run_id, $23), coalesce(r.source, 'api'),
+	                  coalesce(r.class, ''), coalesce(r.gateway_reference, ''), coalesce(r.result_code, 'Authorised'), coalesce(r.refusal_code, ''),
 	                  coalesce(r.refusal_reason, ''), coalesce(r.raw_code, ''), coalesce(r.advice_code, ''), r.request_hash, coalesce(r.detail, '')
 	             FROM unnest($1::bigint[], $2::integer[], $3::boolean[], $4::text[], $5::text[],
 	                         $11::bigint[], $12::text[], $13::text[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[],
@@ -60,9 +61,12 @@ const settleQuery = `
 	                  stop_reason = CASE WHEN r.state IN ('pending', 'unknown') THEN c.stop_reason END,
 	                  stop_actor = CASE WHEN r.state IN ('pending', 'unknown') THEN c.stop_actor END,
 	                  lease_owner = NULL, lease_until = NULL
-	             FROM unnest($1::bigint[], $2::integer[], $3::boolean[], $4::text[], $5::text[],
-	                         $6::integer[], $7::text[], $8::timestamptz[], $9::double precision[], $10::boolean[])
-	               AS r(charge_id, attempt, counted, outcome, reason, lease_no, state, next_attempt_at, resolve_in, leads)
+	             FROM (SELECT u.charge_id, coalesce(u.attempt, 1) AS attempt, coalesce(u.counted, true) AS counted,
+	                          coalesce(u.outcome, 'authorised') AS outcome, u.reason, u.lease_no, coalesce(u.state, 'paid') AS state,
+	                          u.next_attempt_at, u.resolve_in, u.leads
+	                     FROM unnest($1::bigint[], $2::integer[], $3::boolean[], $4::text[], $5::text[],
+	                                 $6::integer[], $7::text[], $8::timestamptz[], $9::double precision[], $10::boolean[])
+	                       AS u(charge_id, attempt, counted, outcome, reason, lease_no, state, next_attempt_at, resolve_in, leads)) r
 	            WHERE c.id = ANY ($1) AND c.id = r.charge_id AND r.leads IS NOT false AND c.answered + 1 = r.attempt
 	              AND CASE WHEN r.outcome = 'authorised' THEN c.state IN ('claimed', 'unknown', 'pending', 'due', 'held')
 	                       WHEN r.counted THEN c.state IN ('claimed', 'unknown', 'pending')
@@ -166,11 +170,14 @@ func settleArguments(group []*billing.Settlement, settled []scheduler.ClaimID) [
 		hashes[i] = s.Reply.RequestHash[:]
 	}
 	return []any{
-		ids, attempts, counted, outcomes, sparse(reasons, ""), // $1 to $5, of the observation and of the charge
-		leases, states, waits(nexts), sparse(resolves, 0), sparse(leads, true), // $6 to $10, of the charge
-		runs, sparse(sources, string(billing.SourceAPI)), sparse(classes, ""), sparse(references, ""), // $11 to $21, of the observation
-		sparse(results, ""), sparse(codes, ""), sparse(refusals, ""), sparse(raws, ""), sparse(advices, ""), hashes, sparse(details, ""),
-		pq.Int64Array(claimIDs(settled)), // $22, claims that are over
+		// $1 to $5, of the observation and of the charge
+		ids, sparse(attempts, 1), sparse(counted, true), sparse(outcomes, string(billing.OutcomeAuthorised)), sparse(reasons, ""),
+		// $6 to $10, of the charge
+		leases, sparse(states, string(billing.ChargePaid)), waits(nexts), sparse(resolves, 0), sparse(leads, true),
+		// $11 to $21, of the observation
+		sparse(runs, runs[0]), sparse(sources, string(billing.SourceAPI)), sparse(classes, ""), sparse(references, ""),
+		sparse(results, "Authorised"), sparse(codes, ""), sparse(refusals, ""), sparse(raws, ""), sparse(advices, ""), hashes, sparse(details, ""),
+		pq.Int64Array(claimIDs(settled)), runs[0], // $22 and $23, claims that are over, and the usual run
 	}
 }
 
