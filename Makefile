@@ -58,8 +58,9 @@ torture: deps ## every kill five times, long properties, long fuzzing (three qua
 
 # Only packages with properties know the flag.
 properties: ## try each property CHECKS times
-	@go test -count=1 -timeout 1h -rapid.checks=$(CHECKS) \
-	  $$(go list -f '{{range .TestImports}}{{if eq . "pgregory.net/rapid"}}{{$$.ImportPath}} {{end}}{{end}}{{range .XTestImports}}{{if eq . "pgregory.net/rapid"}}{{$$.ImportPath}} {{end}}{{end}}' $(PKG))
+	@go test -count=1 -timeout 1h \
+	  $$(go list -f '{{range .TestImports}}{{if eq . "pgregory.net/rapid"}}{{$$.ImportPath}} {{end}}{{end}}{{range .XTestImports}}{{if eq . "pgregory.net/rapid"}}{{$$.ImportPath}} {{end}}{{end}}' $(PKG)) \
+	  -rapid.checks=$(CHECKS)
 
 scale: ## a million rows: rates, memory and plans (half an hour)
 	@go test -tags scale -count=1 -v -timeout 2h -run Scale $(PKG)
