@@ -25,6 +25,11 @@ func (s *Server) router() *http.ServeMux {
 	mux.HandleFunc("POST /sandbox/holds", answering(s.handleHoldAdd))
 	mux.HandleFunc("GET /sandbox/holds/{id}", answering(s.handleHold))
 	mux.HandleFunc("DELETE /sandbox/holds/{id}", answering(s.handleHoldEnd))
+	mux.HandleFunc("GET /sandbox/webhooks", answering(s.handleWebhooks))
+	mux.HandleFunc("POST /sandbox/webhooks", answering(s.handleWebhookOrder))
+	mux.HandleFunc("GET /sandbox/webhooks/behaviour", answering(s.handleBehaviour))
+	mux.HandleFunc("PUT /sandbox/webhooks/behaviour", answering(s.handleBehaviourSet))
+	mux.HandleFunc("PUT /sandbox/webhooks/url", answering(s.handleWebhookURL))
 	return mux
 }
 
@@ -37,6 +42,8 @@ type controlError struct {
 func (e *controlError) Error() string { return e.err.Error() }
 
 func badRequest(err error) error { return &controlError{http.StatusBadRequest, err} }
+
+var errNoWebhooks = &controlError{http.StatusConflict, errors.New("this sandbox sends no webhooks; start it with --webhook-url")}
 
 var errNoHold = &controlError{http.StatusNotFound, errors.New("there is no such hold")}
 

@@ -69,6 +69,42 @@
 // client dies goes on by itself, as it would at a gateway; at "connected" and
 // "half_request" that is not noticed, and the hold lasts until it is ended.
 //
+// # Webhooks
+//
+// With Options.Webhooks the sandbox sends signed standard webhooks, one event
+// each: an AUTHORISATION for every payment that is authorised or refused, also
+// where its answer never arrived. The rest is sent when somebody asks for it,
+// about a payment in the ledger:
+//
+//	POST /sandbox/webhooks {"code": "REFUND", "reference": "sub-1~2", "amount_minor": 500}
+//
+// code is AUTHORISATION (as when a pending payment is decided), CAPTURE,
+// CAPTURE_FAILED, CANCELLATION, REFUND, REFUND_FAILED, NOTIFICATION_OF_FRAUD,
+// NOTIFICATION_OF_CHARGEBACK, CHARGEBACK, CHARGEBACK_REVERSED,
+// SECOND_CHARGEBACK, RECURRING_CONTRACT, or recurring.token.created, .updated,
+// .disabled and .alreadyExisting, which are token events, signed over their
+// bytes in the header hmacsignature. psp_reference names the payment where
+// several have the reference. success, reason, amount_minor, without_original
+// and event_psp_reference (of a refund or dispute to go on with) may be given.
+// A capture, cancellation or refund has a pspReference of its own; what failed
+// has that of the last one, and all events of one dispute have one: the ledger
+// keeps those. The answer has the event's psp_reference.
+//
+// Any 2xx within ten seconds accepts a delivery; otherwise it is sent again
+// after Adyen's waits. What waits when the process ends is not sent any more:
+// the ledger knows the payment, and an order for its AUTHORISATION sends that
+// again. GET /sandbox/webhooks counts; PUT /sandbox/webhooks/url {"url": "…"}
+// sends elsewhere, also what waits.
+//
+// What becomes of webhooks on their way is set by [WebhookBehaviour], and while
+// the sandbox runs by
+//
+//	PUT /sandbox/webhooks/behaviour {"delay": "1s", "delay_up_to": "5s", "duplicate": 3, "duplicate_within": "2s",
+//	    "reorder": 10, "lose": 0.1, "before_answer": true, "forge": 0.1, "forgeries": ["amount", "key"]}
+//
+// where what is left out is off. One seed loses, forges and delays the same
+// payments, by their reference, whatever the order in which they come.
+//
 // # Watching
 //
 // GET /sandbox/ledger streams all payments, refused ones too, one JSON object

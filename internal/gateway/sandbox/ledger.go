@@ -33,6 +33,7 @@ const (
 	recordAnswer    recordKind = 2 // no payment, but an answer that is kept under a key
 	recordResend    recordKind = 3 // a key came again
 	recordForgotten recordKind = 4 // a key's answer was dropped by a rule
+	recordOrdered   recordKind = 5 // a webhook began a refund or the like; see begun
 )
 
 // A record is one entry of the ledger. A payment and the answer that is kept
@@ -276,20 +277,33 @@ func (l *ledger) read(offset int64) (*record, error) {
 
 // writeLines writes the line of every payment that is in the ledger now.
 func (l *ledger) writeLines(w io.Writer) error {
+	out := bufio.NewWriterSize(w, 64<<10)
+	err := l.each(func(r *record) error {
+		_, err := out.Write(r.line)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	return out.Flush()
+}
+
+// each gives every record that is in the ledger now to f, oldest first, until
+// one makes f fail.
+func (l *ledger) each(f func(*record) error) error {
 	l.mu.Lock()
 	end := l.size
 	l.mu.Unlock()
-	out := bufio.NewWriterSize(w, 64<<10)
 	records := newRecordReader(l.file, ledgerStart, end)
 	for {
 		r, err := records.next()
 		if errors.Is(err, io.EOF) {
-			return out.Flush()
+			return nil
 		}
 		if err != nil {
 			return fmt.Errorf("read the ledger: %w", err)
 		}
-		if _, err := out.Write(r.line); err != nil {
+		if err := f(r); err != nil {
 			return err
 		}
 	}

@@ -10,6 +10,7 @@ const (
 	resultAuthorised = "Authorised"
 	resultRefused    = "Refused"
 	resultError      = "Error"
+	resultCancelled  = "Cancelled"
 	resultReceived   = "Received"
 	resultPending    = "Pending"
 	resultRedirect   = "RedirectShopper"
@@ -81,7 +82,7 @@ func outcomeNamed(result string) outcome {
 		return refused(2)
 	case resultError:
 		return refused(4)
-	case "Cancelled":
+	case resultCancelled:
 		return refused(22)
 	}
 	return outcome{result: result}

@@ -283,6 +283,9 @@ func (s *Server) keep(x *exchange, r record, p *payment) reply {
 	if x.key != "" {
 		s.keys.keep(x.keyName, keyEntry{offset: offset, at: r.at, bodySum: r.bodySum})
 	}
+	if p != nil && s.webhooks != nil {
+		s.paid(p)
+	}
 	kept := x.keptReply(r.status, r.answer)
 	kept.payment = p
 	return kept

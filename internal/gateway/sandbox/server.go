@@ -34,6 +34,8 @@ type Options struct {
 	APIKey secret.String
 	// MerchantAccounts are the accounts that exist; none makes all of them exist.
 	MerchantAccounts []string
+	// Webhooks say where to send webhooks; nil is none.
+	Webhooks *WebhookOptions
 
 	Now func() time.Time // the machine's clock; nil is time.Now
 	Log hclog.Logger     // nil is silence
@@ -46,6 +48,7 @@ type Server struct {
 	script   script
 	holds    holds
 	clock    clock
+	webhooks *webhooks // nil if none are sent
 	latency  time.Duration
 	apiKey   []byte
 	accounts []string
@@ -92,8 +95,17 @@ func New(opts Options) (*Server, error) {
 	s.buffers.New = func() any { return new(exchange) }
 	s.script.set(opts.Rules)
 	s.routes = s.router()
+	if opts.Webhooks != nil {
+		var err error
+		if s.webhooks, err = newWebhooks(*opts.Webhooks, s.log); err != nil {
+			return nil, fmt.Errorf("sandbox: %w", err)
+		}
+	}
 	if err := s.open(opts.DataDir); err != nil {
 		return nil, fmt.Errorf("sandbox: %w", err)
+	}
+	if s.webhooks != nil {
+		s.webhooks.outbox.start()
 	}
 	return s, nil
 }
@@ -158,10 +170,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	s.routes.ServeHTTP(w, r)
 }
 
-// Close lets go of everything that is held and closes the ledger. Requests
-// that are still at work are answered with an error.
+// Close lets go of everything that is held, ends the senders of webhooks and
+// closes the ledger. Requests that are still at work are answered with an error.
 func (s *Server) Close() error {
 	s.stopWaiting()
+	if s.webhooks != nil {
+		s.webhooks.outbox.wait()
+	}
 	return s.ledger.close()
 }
 
@@ -169,6 +184,9 @@ func (s *Server) Close() error {
 func (s *Server) stopWaiting() {
 	s.close.Do(func() { close(s.closing) })
 	s.holds.close()
+	if s.webhooks != nil {
+		s.webhooks.outbox.end()
+	}
 }
 
 // pause waits for d, or until the server closes.

@@ -59,6 +59,12 @@ func (c currency) isoMinor(value int64) (int64, bool) {
 	return value, true
 }
 
+// adyenMinor converts minor from the minor units of ISO 4217 to Adyen's. It
+// reports false if Adyen's units cannot express it.
+func (c currency) adyenMinor(minor int64) (int64, bool) {
+	return currency{iso: c.adyen, adyen: c.iso}.isoMinor(minor)
+}
+
 func mustReadRefusals(text string) map[int]refusal {
 	table := make(map[int]refusal)
 	for _, row := range mustReadTable(text, 5) {
