@@ -37,25 +37,20 @@ func (b Blackout) Covers(day billing.LocalDate) bool {
 	if weekday := day.UTC().Weekday(); b.Weekends && (weekday == time.Saturday || weekday == time.Sunday) {
 		return true
 	}
-	_, found := slices.BinarySearchFunc(b.Days, day, func(a, o billing.LocalDate) int { return a.DaysSince(o) })
+	_, found := slices.BinarySearchFunc(b.Days, day, compareDates)
 	return found
 }
 
-// move returns the day to which the rule moves day, and false if it moves it
-// nowhere. A day that is not covered stays.
-func (b Blackout) move(day billing.LocalDate) (billing.LocalDate, bool) {
-	step := 1
-	if b.Rule == BlackoutEarlier {
-		step = -1
+// CoveredBefore returns the first of the covered days just before a day, or the
+// day itself if there are none.
+func (b Blackout) CoveredBefore(day billing.LocalDate) billing.LocalDate {
+	for b.Covers(day.AddDays(-1)) {
+		day = day.AddDays(-1)
 	}
-	for b.Covers(day) {
-		if b.Rule == BlackoutSkip {
-			return day, false
-		}
-		day = day.AddDays(step)
-	}
-	return day, true
+	return day
 }
+
+func compareDates(a, b billing.LocalDate) int { return a.DaysSince(b) }
 
 // validate returns billing.ErrInvalid for an unknown rule and for more days in a
 // row than a charge may be moved by.
@@ -68,10 +63,17 @@ func (b Blackout) validate() error {
 	default:
 		return fmt.Errorf("%w blackout rule %q: want earlier, later or skip", billing.ErrInvalid, b.Rule)
 	}
+	if !slices.IsSortedFunc(b.Days, compareDates) {
+		return fmt.Errorf("%w blackout: its days are not in order", billing.ErrInvalid)
+	}
 	for _, day := range b.Days {
-		for n := 0; b.Covers(day.AddDays(n)); n++ {
+		first := day
+		for n := 0; n <= longestBlackout && b.Covers(first.AddDays(-1)); n++ {
+			first = first.AddDays(-1)
+		}
+		for n := 0; b.Covers(first.AddDays(n)); n++ {
 			if n == longestBlackout {
-				return fmt.Errorf("%w blackout: more than %d days in a row from %s on have no charges", billing.ErrInvalid, longestBlackout, day)
+				return fmt.Errorf("%w blackout: more than %d days in a row from %s on have no charges", billing.ErrInvalid, longestBlackout, first)
 			}
 		}
 	}
@@ -143,21 +145,20 @@ func (a Agenda) Next(after time.Time) (Fire, bool) {
 		fire.AsOf = fire.At
 		return fire, ok
 	}
-	// What is moved comes from at most the longest blackout away; a day more is
-	// for the length of days.
+	if a.blackout.Rule == BlackoutSkip {
+		return a.nextOpen(after)
+	}
+	// What is moved earlier comes from at most the longest blackout away; a day
+	// more is for the length of days.
 	const reach = (longestBlackout + 1) * 24 * time.Hour
 	var best Fire
-	from := after
-	if a.blackout.Rule == BlackoutLater {
-		from = after.Add(-reach)
-	}
-	for fire, ok := a.times.Next(from); ok; fire, ok = a.times.Next(fire.At) {
-		if !best.At.IsZero() && (fire.At.After(best.At.Add(reach)) || a.blackout.Rule != BlackoutEarlier && fire.At.After(best.At)) {
+	for fire, ok := a.times.Next(a.movedFrom(after)); ok; fire, ok = a.times.Next(fire.At) {
+		if !best.At.IsZero() && (fire.At.After(best.At.Add(reach)) || a.blackout.Rule == BlackoutLater && fire.At.After(best.At)) {
 			break
 		}
-		moved, ok := a.move(fire)
+		moved := a.move(fire)
 		switch {
-		case !ok || !moved.At.After(after):
+		case !moved.At.After(after):
 		case best.At.IsZero() || moved.At.Before(best.At):
 			best = moved
 		case moved.At.Equal(best.At) && moved.AsOf.After(best.AsOf):
@@ -167,18 +168,83 @@ func (a Agenda) Next(after time.Time) (Fire, bool) {
 	return best, !best.At.IsZero()
 }
 
-// move carries out the blackout rule for one fire.
-func (a Agenda) move(fire Fire) (Fire, bool) {
+// longestSearch is how far ahead a fire on an open day is looked for: as far as
+// the library looks for a fire.
+const longestSearch = 5 * 366 * 24 * time.Hour
+
+// nextOpen returns the first fire after an instant on a day with charges.
+func (a Agenda) nextOpen(after time.Time) (Fire, bool) {
+	for from := after; !from.After(after.Add(longestSearch)); {
+		fire, ok := a.times.Next(from)
+		if !ok {
+			break
+		}
+		day := a.zone.Date(fire.At)
+		if !a.blackout.Covers(day) {
+			fire.AsOf = fire.At
+			return fire, true
+		}
+		// The rest of the day has nothing to offer.
+		from = a.zone.Instant(billing.LocalDateTime{Date: day.AddDays(1)}).Add(-time.Second)
+		from = laterOf(from, fire.At)
+	}
+	return Fire{}, false
+}
+
+func laterOf(t, o time.Time) time.Time {
+	if t.After(o) {
+		return t
+	}
+	return o
+}
+
+// movedFrom returns the instant from which on fires may be moved beyond another
+// one: that one, or with BlackoutLater the beginning of the covered days before it.
+func (a Agenda) movedFrom(after time.Time) time.Time {
+	if a.blackout.Rule != BlackoutLater {
+		return after
+	}
+	day := a.zone.Date(after)
+	first := a.blackout.CoveredBefore(day)
+	if first.Equal(day) && !a.blackout.Covers(day) {
+		return after
+	}
+	return a.zone.Instant(billing.LocalDateTime{Date: first}).Add(-time.Second)
+}
+
+// move carries out the rules earlier and later for one fire.
+func (a Agenda) move(fire Fire) Fire {
 	fire.AsOf = fire.At
 	local := a.zone.Local(fire.At)
-	day, ok := a.blackout.move(local.Date)
-	if !ok || day.Equal(local.Date) {
-		return fire, ok
+	if !a.blackout.Covers(local.Date) {
+		return fire
 	}
-	moved := a.zone.Instant(billing.LocalDateTime{Date: day, Time: local.Time})
+	step := 1
+	if a.blackout.Rule == BlackoutEarlier {
+		step = -1
+	}
+	to := billing.LocalDateTime{Date: local.Date, Time: a.timeAsked(fire, local)}
+	// A day that the zone leaves out is its next one, and that may be covered.
+	for a.blackout.Covers(to.Date) || a.blackout.Covers(a.zone.Date(a.zone.Instant(to))) {
+		to.Date = to.Date.AddDays(step)
+	}
+	fire.At = a.zone.Instant(to)
+	fire.AsOf = laterOf(fire.AsOf, fire.At)
 	fire.Note = fmt.Sprintf("moved from %s: no charges on that day", local)
-	if fire.At = moved; moved.After(fire.AsOf) {
-		fire.AsOf = moved
+	return fire
+}
+
+// timeAsked is the time of day that a fire's expression asks for. It is not what
+// clocks show at the fire if they go forward there: on the day to which the fire is
+// moved that time exists, and the schedule may fire there by itself.
+func (a Agenda) timeAsked(fire Fire, local billing.LocalDateTime) billing.LocalTime {
+	if a.times.spec == nil || a.times.elapsed {
+		return local.Time
 	}
-	return fire, true
+	before := a.zone.Local(fire.At.Add(-time.Second))
+	asked := billing.LocalDateTimeOf(a.times.spec.Next(before.UTC()))
+	if asked.Date.Equal(local.Date) && asked.UTC().Before(local.UTC()) {
+		return asked.Time
+	}
+	return local.Time
 }

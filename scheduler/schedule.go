@@ -112,6 +112,13 @@ func (s Schedule) Validate() error {
 	case s.Filter.Limit < 0 || s.Caps.Count < 0 || s.ApproveAbove.Count < 0:
 		return fmt.Errorf("%w limit: a number of charges cannot be negative", billing.ErrInvalid)
 	}
+	for _, limits := range []Limits{s.Caps, s.ApproveAbove} {
+		for currency, minor := range limits.AmountMinor {
+			if _, err := billing.NewMoney(minor, currency); err != nil {
+				return fmt.Errorf("limit: %w", err)
+			}
+		}
+	}
 	return nil
 }
 

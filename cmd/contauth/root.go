@@ -74,14 +74,17 @@ func newRootCommand(e *env) *cobra.Command {
 		newClockCommand(e),
 		newConfigCommand(e),
 		newDemoCommand(e),
+		newDoctorCommand(e),
 		newImportCommand(e),
 		newMigrateCommand(e),
 		newPauseCommand(e),
 		newRunCommand(e),
 		newSandboxCommand(e),
+		newScheduleCommand(e),
 		newServeCommand(e),
 		newSubscriptionsCommand(e),
 		newUnpauseCommand(e),
+		newWebhooksCommand(e),
 	)
 }
 

@@ -43,10 +43,11 @@ func (e *env) printRuns(runs []scheduler.Run) error {
 		return nil
 	}
 	t := e.newTable()
-	t.AppendHeader(table.Row{"Run", "State", "Due by", "Charges", "Planned", "By"})
+	t.AppendHeader(table.Row{"Run", "State", "Due by", "Charges", "Planned", "By", "Fire", "Why"})
 	for _, r := range runs {
-		t.AppendRow(table.Row{r.ID, r.State, asOf(r), r.Items, instant(r.CreatedAt), r.CreatedBy})
+		t.AppendRow(table.Row{r.ID, r.State, asOf(r), r.Items, instant(r.CreatedAt), r.CreatedBy, instant(r.FireAt), r.Reason})
 	}
+	t.SuppressEmptyColumns()
 	t.Render()
 	return nil
 }

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"os"
 	"strings"
@@ -41,27 +42,39 @@ func (f *planFlags) request(e *env) (scheduler.PlanRequest, error) {
 	if req.AsOf, err = scheduler.ParseAsOf(f.asOf); err != nil {
 		return req, usageError("--as-of: %w", err)
 	}
-	switch model := billing.RecurringProcessingModel(f.model); model {
-	case "", billing.ModelSubscription, billing.ModelUnscheduledCardOnFile:
-		req.Filter.Model = model
-	default:
-		return req, usageError("--model: %q is neither Subscription nor UnscheduledCardOnFile", f.model)
+	if req.Filter.Model, err = parseModel(f.model); err != nil {
+		return req, err
 	}
-	if f.currency != "" {
-		if _, ok := billing.Exponent(f.currency); !ok {
-			return req, usageError("--currency: %q is no currency that ISO 4217 lists", f.currency)
-		}
+	if req.Filter.Currency, err = parseCurrency(f.currency); err != nil {
+		return req, err
 	}
 	if f.limit < 0 {
 		return req, usageError("--limit: %d is negative", f.limit)
 	}
-	req.Filter.MerchantAccount, req.Filter.Currency, req.Filter.Limit = f.merchantAccount, f.currency, f.limit
+	req.Filter.MerchantAccount, req.Filter.Limit = f.merchantAccount, f.limit
 	if f.referenceFile != "" {
 		if req.Filter.References, err = readReferences(f.referenceFile); err != nil {
 			return req, err
 		}
 	}
 	return req, nil
+}
+
+// parseModel reads --model; empty text means any.
+func parseModel(text string) (billing.RecurringProcessingModel, error) {
+	switch model := billing.RecurringProcessingModel(text); model {
+	case "", billing.ModelSubscription, billing.ModelUnscheduledCardOnFile:
+		return model, nil
+	}
+	return "", usageError("--model: %q is neither Subscription nor UnscheduledCardOnFile", text)
+}
+
+// parseCurrency reads --currency; empty text means any.
+func parseCurrency(text string) (string, error) {
+	if _, ok := billing.Exponent(text); text != "" && !ok {
+		return "", usageError("--currency: %q is no currency that ISO 4217 lists", text)
+	}
+	return text, nil
 }
 
 // maxReferences bounds a reference file; a longer list is a filter, not a list.
@@ -98,11 +111,18 @@ func readReferences(path string) ([]string, error) {
 func newRunPlanCommand(e *env) *cobra.Command {
 	var flags planFlags
 	var preview bool
+	var schedule string
 	cmd := &cobra.Command{
 		Use:   "plan",
 		Short: "Freeze the list of what a run will charge; charges nothing",
 		Args:  exactArgs(0, "flags"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if schedule != "" {
+				if err := onlySchedule(cmd, preview); err != nil {
+					return err
+				}
+				return e.with(cmd.Context(), func(s *session) error { return e.previewFire(cmd.Context(), s, schedule) })
+			}
 			req, err := flags.request(e)
 			if err != nil {
 				return err
@@ -122,7 +142,42 @@ func newRunPlanCommand(e *env) *cobra.Command {
 	}
 	flags.register(cmd)
 	cmd.Flags().BoolVar(&preview, "preview", false, "show the plan and store nothing")
+	cmd.Flags().StringVar(&schedule, "schedule", "", "with --preview: what the schedule `NAME` would do if it fired now")
 	return cmd
+}
+
+// onlySchedule refuses what does not go with --schedule: its fires make its runs,
+// and it says itself what they take.
+func onlySchedule(cmd *cobra.Command, preview bool) error {
+	if !preview {
+		return usageError("--schedule wants --preview: the runs of a schedule are made by its fires")
+	}
+	for _, flag := range []string{"as-of", "model", "merchant-account", "currency", "reference-file", "limit", "needs-approval"} {
+		if cmd.Flags().Changed(flag) {
+			return usageError("--schedule says what is taken: leave out --%s", flag)
+		}
+	}
+	return nil
+}
+
+// previewFire shows what a schedule would do if it fired now.
+func (e *env) previewFire(ctx context.Context, s *session, name string) error {
+	fire, err := s.db.FireNow(ctx, name)
+	if err != nil {
+		return noSuchSchedule(name, err)
+	}
+	report, err := s.db.PreviewFire(ctx, name)
+	if err != nil {
+		return noSuchSchedule(name, err)
+	}
+	if report.Run.Items == 0 {
+		e.exit = exitNothingDue
+	}
+	if !fire.MissedBefore.IsZero() && !e.json {
+		fmt.Fprintf(e.stdout, "Cycles that fell due by %s were missed. Catch-up %s: %s.\n",
+			instant(fire.MissedBefore), fire.Schedule.CatchUp, catchUpSentences[fire.Schedule.CatchUp])
+	}
+	return e.printPlan(report, true)
 }
 
 // printPlan shows what a run will charge, and what it leaves out and why.
@@ -141,6 +196,9 @@ func (e *env) printPlannedTotals(r scheduler.Report, preview bool) {
 		what = "Preview (nothing is stored)"
 	}
 	fmt.Fprintf(e.stdout, "%s: %s, due by %s\n", what, counted(r.Run.Items, "charge"), asOf(r.Run))
+	if preview {
+		e.printOrigin(r.Run)
+	}
 	if r.Run.Items == 0 {
 		fmt.Fprintln(e.stdout, "Nothing is due.")
 	} else {

@@ -23,6 +23,8 @@ type runJSON struct {
 	Declines   []scheduler.Decline              `json:"declines,omitempty"`
 	Stops      []scheduler.AccountStop          `json:"stops,omitempty"`
 	Reason     string                           `json:"reason,omitempty"`
+	Schedule   string                           `json:"schedule,omitempty"` // missing from runs that a person planned
+	FireAt     time.Time                        `json:"fire_at,omitzero"`
 }
 
 type manifestJSON struct {
@@ -35,6 +37,7 @@ func newRunJSON(r scheduler.Run) runJSON {
 	return runJSON{
 		ID: r.ID, State: r.State, Model: r.Filter.Model, AsOf: r.AsOf,
 		Manifest: manifestJSON{Hash: r.ManifestHash, Items: r.Items}, Reason: r.Reason,
+		Schedule: r.Schedule, FireAt: r.FireAt,
 	}
 }
 
@@ -52,9 +55,7 @@ func (e *env) printReport(r scheduler.Report) error {
 		return e.printJSON(newReportJSON(r))
 	}
 	fmt.Fprintf(e.stdout, "Run %d is %s: %s, due by %s\n", r.Run.ID, r.Run.State, counted(r.Run.Items, "charge"), asOf(r.Run))
-	if r.Run.Reason != "" {
-		fmt.Fprintf(e.stdout, "Reason: %s\n", r.Run.Reason)
-	}
+	e.printOrigin(r.Run)
 	if r.Run.Items == 0 {
 		fmt.Fprintln(e.stdout, "Nothing was due.")
 	} else {
@@ -64,6 +65,21 @@ func (e *env) printReport(r scheduler.Report) error {
 	e.printExclusions(r.Exclusions)
 	e.printDeclines(r.Declines)
 	return nil
+}
+
+// printOrigin says which fire made a run, and why it stands where it stands.
+func (e *env) printOrigin(r scheduler.Run) {
+	if r.Schedule != "" {
+		fmt.Fprintf(e.stdout, "Schedule %s, fire of %s\n", r.Schedule, instant(r.FireAt))
+	}
+	switch {
+	case r.State == scheduler.RunAwaitingApproval && r.Reason != "":
+		fmt.Fprintf(e.stdout, "Awaits approval: %s\n", r.Reason)
+	case r.State == scheduler.RunAwaitingApproval && r.Schedule != "":
+		fmt.Fprintln(e.stdout, "Awaits approval, as each run of its schedule")
+	case r.Reason != "":
+		fmt.Fprintf(e.stdout, "Reason: %s\n", r.Reason)
+	}
 }
 
 func (e *env) printTotals(totals []scheduler.Totals) {

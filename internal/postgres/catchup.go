@@ -6,18 +6,50 @@ import (
 	"time"
 
 	"github.com/jmoiron/sqlx"
+	"github.com/lib/pq"
 
 	"github.com/contauth/contauth/billing"
 	"github.com/contauth/contauth/scheduler"
 )
 
 // catchUp carries out a schedule's policy for the cycles that were missed while
-// no daemon ran: those that nobody decides on stay due, the oldest is charged
-// first, and one a token and business day.
+// no daemon ran, and holds those that its blackout left no day for. What is due
+// again was in somebody's hand before, and not missed.
 func catchUp(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, req scheduler.PlanRequest, until time.Time) error {
-	if req.MissedBefore.IsZero() {
+	if req.Filter.DueAgain {
 		return nil
 	}
+	if !req.MissedBefore.IsZero() {
+		if err := decideMissed(ctx, tx, id, req, until); err != nil {
+			return err
+		}
+	}
+	return holdBlackedOut(ctx, tx, id, req, until)
+}
+
+// holdBlackedOut holds the cycles whose whole period lies on the days without
+// charges just before a fire: no charge is moved out of its period.
+func holdBlackedOut(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, req scheduler.PlanRequest, until time.Time) error {
+	if req.Fire == nil || req.Fire.Schedule.Blackout.IsZero() {
+		return nil
+	}
+	zone, err := billing.LoadZone(req.Fire.Schedule.Zone)
+	if err != nil {
+		return fmt.Errorf("schedule %s: %w", req.Fire.Schedule.Name, err)
+	}
+	today := zone.Date(req.Fire.FireAt)
+	first := req.Fire.Schedule.Blackout.CoveredBefore(today)
+	if first.Equal(today) {
+		return nil
+	}
+	req.MissedBefore = until // missed or not
+	return holdMissed(ctx, tx, id, req, until, `period_start >= ($8::date[])[1] AND period_end <= ($8::date[])[2]`,
+		pq.Array([]string{first.String(), today.String()}), billing.ReasonBlackout)
+}
+
+// decideMissed decides on missed cycles. Those that it leaves alone stay due: the
+// oldest is charged first, and one a token and business day.
+func decideMissed(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, req scheduler.PlanRequest, until time.Time) error {
 	switch req.CatchUp {
 	case scheduler.CatchUpFew:
 		if err := holdMissed(ctx, tx, id, req, until, `due_at < $8`, until.Add(-scheduler.CatchUpAge), billing.ReasonCatchUpTooOld); err != nil {
@@ -42,7 +74,7 @@ const missedCycles = `
 	SELECT m.*, row_number() OVER (PARTITION BY m.subscription_id ORDER BY m.cycle) AS place,
 	       EXISTS (SELECT FROM charges l
 	                WHERE l.subscription_id = m.subscription_id AND l.cycle > m.cycle AND l.state = 'due' AND l.next_attempt_at <= $2) AS later
-	  FROM (SELECT c.id, c.subscription_id, c.cycle, c.due_at, c.amount_minor, c.currency
+	  FROM (SELECT c.id, c.subscription_id, c.cycle, c.due_at, c.amount_minor, c.currency, c.period_start, c.period_end
 	          FROM open_charges k
 	          JOIN charges c ON c.id = k.charge_id
 	          JOIN subscriptions s ON s.id = c.subscription_id

@@ -47,12 +47,17 @@ func (db *DB) RecordFires(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	// A schedule has one unfinished run, or one fire to plan, at a time.
+	// A schedule has one unfinished run, or one fire to plan, at a time. Its row is
+	// locked, or a fire that is recorded meanwhile would find nothing to wait for.
 	const goOn = `
+		WITH free AS (
+			SELECT s.id FROM schedules s
+			 WHERE EXISTS (SELECT FROM fires f WHERE f.schedule_id = s.id AND f.outcome = 'coalesced')
+			   AND NOT EXISTS (SELECT FROM runs r WHERE r.schedule_id = s.id AND r.state NOT IN ('completed', 'aborted'))
+			   AND NOT EXISTS (SELECT FROM fires o WHERE o.schedule_id = s.id AND o.outcome = 'to_plan')
+			   FOR NO KEY UPDATE SKIP LOCKED)
 		UPDATE fires f SET outcome = 'to_plan', decided_at = clock_timestamp()
-		 WHERE f.outcome = 'coalesced'
-		   AND NOT EXISTS (SELECT FROM runs r WHERE r.schedule_id = f.schedule_id AND r.state NOT IN ('completed', 'aborted'))
-		   AND NOT EXISTS (SELECT FROM fires o WHERE o.schedule_id = f.schedule_id AND o.outcome = 'to_plan')`
+		  FROM free WHERE f.schedule_id = free.id AND f.outcome = 'coalesced'`
 	if _, err := db.sqlx.ExecContext(ctx, goOn); err != nil {
 		return fmt.Errorf("let fires go on: %w", unavailable(err))
 	}
@@ -89,8 +94,8 @@ func storeAlert(ctx context.Context, tx *sqlx.Tx, kind, detail string) error {
 	return nil
 }
 
-// outageFrom is how late a fire must be seen for the ones before it to count as
-// missed: a daemon that was restarted is no outage.
+// outageFrom is how late the first of several fires must be seen for the cycles
+// before the last to count as missed: a daemon that was restarted is no outage.
 const outageFrom = 10 * time.Minute
 
 // recordFires puts the fires of a locked, active schedule up to now on record as
@@ -100,33 +105,39 @@ func recordFires(ctx context.Context, tx *sqlx.Tx, s *scheduler.Schedule, now ti
 	if s.State != scheduler.ScheduleActive {
 		return nil
 	}
-	stretch, ok, err := fireStretch(ctx, tx, s, now)
+	stretch, ok, err := fireStretch(s, now)
 	if !ok || err != nil {
 		return err
 	}
-	var missedBefore time.Time
-	if stretch.Count > 1 && now.Sub(stretch.Before) > outageFrom {
-		missedBefore = stretch.Before
-	} else if skippedBefore, err := skippedUntil(ctx, tx, s.ID); err != nil {
+	missed, err := missedBefore(ctx, tx, s.ID, stretch, now)
+	if err != nil {
 		return err
-	} else if !skippedBefore.IsZero() {
-		missedBefore = skippedBefore
 	}
 	const query = `
 		WITH busy AS (
 			SELECT EXISTS (SELECT FROM runs WHERE schedule_id = $1 AND state NOT IN ('completed', 'aborted'))
 			    OR EXISTS (SELECT FROM fires WHERE schedule_id = $1 AND outcome = 'to_plan') AS busy),
 		     joined AS (
-			UPDATE fires SET fire_at = $2, as_of = $3, fires = fires + $5, missed_before = coalesce(missed_before, $6), decided_at = clock_timestamp()
+			UPDATE fires SET fire_at = $2, as_of = $3, fires = fires + $5, missed_before = greatest(missed_before, $6), decided_at = clock_timestamp()
 			 WHERE schedule_id = $1 AND outcome = 'coalesced'
 			RETURNING 1)
 		INSERT INTO fires (schedule_id, fire_at, as_of, first_at, fires, missed_before, outcome)
 		SELECT $1, $2, $3, $4, $5, $6, CASE WHEN busy THEN 'coalesced' ELSE 'to_plan' END
 		  FROM busy WHERE NOT EXISTS (SELECT FROM joined)`
-	if _, err := tx.ExecContext(ctx, query, s.ID, stretch.Last.At, stretch.Last.AsOf, stretch.First, stretch.Count, nullTime(missedBefore)); err != nil {
+	if _, err := tx.ExecContext(ctx, query, s.ID, stretch.Last.At, stretch.Last.AsOf, stretch.First, stretch.Count, nullTime(missed)); err != nil {
 		return fmt.Errorf("record fires of schedule %s: %w", s.Name, err)
 	}
 	return nil
+}
+
+// missedBefore returns the moment by which cycles fell due that count as missed
+// when the fires of a stretch are seen now, or zero: those before the last fire of
+// an outage, else those of skipped fires.
+func missedBefore(ctx context.Context, tx *sqlx.Tx, id scheduler.ScheduleID, stretch scheduler.Stretch, now time.Time) (time.Time, error) {
+	if stretch.Count > 1 && now.Sub(stretch.First) > outageFrom {
+		return stretch.Before, nil
+	}
+	return skippedUntil(ctx, tx, id)
 }
 
 // skippedUntil returns until when a schedule's fires were skipped, if nothing
@@ -143,7 +154,7 @@ func skippedUntil(ctx context.Context, tx *sqlx.Tx, id scheduler.ScheduleID) (ti
 
 // skipFires puts the fires of a paused schedule up to now on record as skipped.
 func skipFires(ctx context.Context, tx *sqlx.Tx, s *scheduler.Schedule, now time.Time) error {
-	stretch, ok, err := fireStretch(ctx, tx, s, now)
+	stretch, ok, err := fireStretch(s, now)
 	if !ok || err != nil {
 		return err
 	}
@@ -156,9 +167,8 @@ func skipFires(ctx context.Context, tx *sqlx.Tx, s *scheduler.Schedule, now time
 }
 
 // fireStretch returns the fires of a schedule up to now, and moves its times on.
-func fireStretch(ctx context.Context, tx *sqlx.Tx, s *scheduler.Schedule, now time.Time) (scheduler.Stretch, bool, error) {
-	// A test clock may have been reset since: what was allowed then still is.
-	agenda, err := s.Agenda(time.Second)
+func fireStretch(s *scheduler.Schedule, now time.Time) (scheduler.Stretch, bool, error) {
+	agenda, err := s.Agenda(storedLeast)
 	if err != nil {
 		return scheduler.Stretch{}, false, err
 	}
@@ -215,8 +225,26 @@ func (db *DB) PostponeFire(ctx context.Context, fire scheduler.FireToPlan, wait 
 }
 
 // closeFire notes in the plan's own transaction what became of a fire: a run, or
-// nothing due. It returns billing.ErrConflict if that is known already.
+// nothing due. It returns billing.ErrConflict if that is known already, and
+// errNothingDue for a run that charges nothing and leaves out only what earlier
+// runs left out for the same reasons: a schedule that fires often would make such
+// a run each time, as long as one charge is held.
 func closeFire(ctx context.Context, tx *sqlx.Tx, fire *scheduler.FireToPlan, id scheduler.RunID) error {
+	const idle = `
+		SELECT NOT EXISTS (SELECT FROM run_items WHERE run_id = $1)
+		   AND NOT EXISTS (SELECT FROM run_exclusions x
+		                    WHERE x.run_id = $1
+		                      AND NOT EXISTS (SELECT FROM run_exclusions e
+		                                       WHERE e.charge_id = x.charge_id AND e.run_id <> x.run_id AND e.reason = x.reason))`
+	var nothing bool
+	if id != 0 {
+		if err := tx.GetContext(ctx, &nothing, idle, id); err != nil {
+			return fmt.Errorf("look for news in run %d: %w", id, err)
+		}
+	}
+	if nothing {
+		return errNothingDue
+	}
 	const query = `
 		UPDATE fires
 		   SET outcome = CASE WHEN $3 = 0 THEN 'nothing_due' ELSE 'run' END, run_id = nullif($3, 0), plan_until = NULL, detail = '', decided_at = clock_timestamp()
@@ -253,6 +281,84 @@ func (db *DB) StartFiredRuns(ctx context.Context) ([]scheduler.Run, error) {
 		return nil
 	})
 	return started, err
+}
+
+// FireNow returns what a fire of a schedule at business now would be: the one
+// that a daemon would record now, or if none is due, one at this moment. A paused
+// schedule fires as if it were resumed. It stores nothing. It returns
+// billing.ErrNotFound for a schedule that is not there.
+func (db *DB) FireNow(ctx context.Context, name string) (scheduler.FireToPlan, error) {
+	var fire scheduler.FireToPlan
+	err := db.inTx(ctx, "preview a fire", func(tx *sqlx.Tx) error {
+		now, err := businessSecond(ctx, tx)
+		if err != nil {
+			return err
+		}
+		s, err := findSchedule(ctx, tx, name, "")
+		if err != nil {
+			return err
+		}
+		fire = scheduler.FireToPlan{Schedule: s, FireAt: now, AsOf: now, Tries: 1}
+		stretch, due, err := fireStretch(&s, now)
+		if err != nil {
+			return err
+		}
+		if due && s.State == scheduler.SchedulePaused { // a person who resumes it skips these
+			fire.MissedBefore = stretch.Last.At
+			return nil
+		}
+		if due {
+			fire.FireAt, fire.AsOf = stretch.Last.At, stretch.Last.AsOf
+		}
+		if fire.MissedBefore, err = missedBefore(ctx, tx, s.ID, stretch, now); err != nil {
+			return err
+		}
+		// A fire that waits is planned together with this one, and keeps what it knows.
+		const query = `
+			SELECT missed_before FROM fires
+			 WHERE schedule_id = $1 AND outcome IN ('to_plan', 'coalesced') AND missed_before IS NOT NULL
+			 ORDER BY fire_at LIMIT 1`
+		var waiting sql.NullTime
+		if err := tx.GetContext(ctx, &waiting, query, s.ID); err != nil && !errors.Is(err, sql.ErrNoRows) {
+			return fmt.Errorf("read fires that wait: %w", err)
+		}
+		if waiting.Valid {
+			fire.MissedBefore = utc(waiting)
+		}
+		return nil
+	})
+	return fire, err
+}
+
+// PreviewFire returns the report of the run that a fire of a schedule at business
+// now would make, and stores nothing: see FireNow.
+func (db *DB) PreviewFire(ctx context.Context, name string) (scheduler.Report, error) {
+	fire, err := db.FireNow(ctx, name)
+	if err != nil {
+		return scheduler.Report{}, err
+	}
+	req := fire.PlanRequest()
+	req.Preview = true
+	// A run of this fire may be there already. Fires are on whole seconds, so that a
+	// moment later there is none.
+	req.Fire.FireAt = fire.FireAt.Add(time.Millisecond)
+	report, err := db.PlanRun(ctx, req)
+	if err != nil {
+		return report, err
+	}
+	report.Run.ScheduleID, report.Run.Schedule, report.Run.FireAt = fire.Schedule.ID, name, fire.FireAt
+	if over := approvalReason(req, report.Totals); over != "" {
+		report.Run.State, report.Run.Reason = scheduler.RunAwaitingApproval, over
+	}
+	return report, nil
+}
+
+// approvalReason says in words why a run of these totals awaits approval, or "".
+func approvalReason(req scheduler.PlanRequest, totals []scheduler.Totals) string {
+	if over := req.Caps.Exceeded(totals); over != "" {
+		return "above the schedule's cap: " + over
+	}
+	return req.ApproveAbove.Exceeded(totals)
 }
 
 // A FireRecord is what became of a stretch of fires.

@@ -91,17 +91,14 @@ var errNothingDue = errors.New("nothing due")
 // requireApproval lets a run wait for a person whose totals are above the limits
 // of its schedule.
 func requireApproval(ctx context.Context, tx *sqlx.Tx, req scheduler.PlanRequest, report *scheduler.Report) error {
-	reason := ""
-	if over := req.Caps.Exceeded(report.Totals); over != "" {
-		reason = "above the schedule's cap: " + over
+	reason := approvalReason(req, report.Totals)
+	if reason == "" || report.Run.State != scheduler.RunPlanned {
+		return nil
+	}
+	if req.Caps.Exceeded(report.Totals) != "" {
 		if err := storeAlert(ctx, tx, "run_above_cap", fmt.Sprintf("run %d of schedule %s awaits approval, %s", report.Run.ID, req.Fire.Schedule.Name, reason)); err != nil {
 			return err
 		}
-	} else if over := req.ApproveAbove.Exceeded(report.Totals); over != "" {
-		reason = over
-	}
-	if reason == "" || report.Run.State != scheduler.RunPlanned {
-		return nil
 	}
 	if err := moveRun(ctx, tx, report.Run, scheduler.RunAwaitingApproval, req.Actor, reason); err != nil {
 		return err

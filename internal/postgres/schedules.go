@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"time"
 
@@ -67,6 +68,10 @@ func leastPeriod(ctx context.Context, q sqlx.QueryerContext) (time.Duration, err
 	return s.duration(), nil
 }
 
+// storedLeast is the shortest @every of a schedule that is stored: a test clock may
+// have been reset since, and what was allowed then still is.
+const storedLeast = time.Second
+
 // Schedules lists the schedules that are not removed, by name.
 func (db *DB) Schedules(ctx context.Context) ([]scheduler.Schedule, error) {
 	const query = `SELECT` + scheduleColumns + ` FROM schedules s WHERE s.state <> 'removed' ORDER BY s.name`
@@ -86,17 +91,14 @@ func (db *DB) Schedules(ctx context.Context) ([]scheduler.Schedule, error) {
 }
 
 // FindSchedule returns a schedule that is not removed and when it fires, or
-// billing.ErrNotFound.
+// billing.ErrNotFound. With billing.ErrInvalid it returns a schedule whose times
+// cannot be computed.
 func (db *DB) FindSchedule(ctx context.Context, name string) (scheduler.Schedule, scheduler.Agenda, error) {
 	s, err := findSchedule(ctx, db.sqlx, name, "")
 	if err != nil {
 		return s, scheduler.Agenda{}, err
 	}
-	least, err := leastPeriod(ctx, db.sqlx)
-	if err != nil {
-		return s, scheduler.Agenda{}, err
-	}
-	agenda, err := s.Agenda(least)
+	agenda, err := s.Agenda(storedLeast)
 	return s, agenda, err
 }
 
@@ -151,6 +153,9 @@ func timeSchedule(ctx context.Context, tx *sqlx.Tx, s *scheduler.Schedule) error
 	if err := s.Validate(); err != nil {
 		return err
 	}
+	if err := findScheduleAccount(ctx, tx, s.Filter.MerchantAccount); err != nil {
+		return err
+	}
 	least, err := leastPeriod(ctx, tx)
 	if err != nil {
 		return err
@@ -164,6 +169,19 @@ func timeSchedule(ctx context.Context, tx *sqlx.Tx, s *scheduler.Schedule) error
 		return fmt.Errorf("%w schedule: it never fires", billing.ErrInvalid)
 	}
 	s.NextFireAt = next.At
+	return nil
+}
+
+// findScheduleAccount refuses a merchant account that nobody ever configured: a
+// schedule for it would find nothing due, and nobody would notice.
+func findScheduleAccount(ctx context.Context, tx *sqlx.Tx, account string) error {
+	var known bool
+	if err := tx.GetContext(ctx, &known, `SELECT $1 = '' OR EXISTS (SELECT FROM merchant_accounts WHERE id = $1)`, account); err != nil {
+		return fmt.Errorf("find merchant account: %w", err)
+	}
+	if !known {
+		return fmt.Errorf("%w merchant account: there is no %s in the configuration, `contauth config show` prints it", billing.ErrInvalid, account)
+	}
 	return nil
 }
 
@@ -214,7 +232,8 @@ func (db *DB) EditSchedule(ctx context.Context, name, actor string, edit func(*s
 			return err
 		}
 		before := s
-		if err := recordFires(ctx, tx, &s, now); err != nil {
+		// One whose times cannot be computed is edited to repair it: it has no fires.
+		if err := passFires(ctx, tx, &s, now); err != nil && !errors.Is(err, billing.ErrInvalid) {
 			return err
 		}
 		edit(&s)
@@ -285,14 +304,11 @@ func (db *DB) moveSchedule(ctx context.Context, name string, from, to scheduler.
 			return fmt.Errorf("schedule %s is %s: %w", name, s.State, billing.ErrConflict)
 		}
 		before := s.State
-		if before == scheduler.SchedulePaused {
-			if err := skipFires(ctx, tx, &s, now); err != nil {
-				return err
-			}
-		} else {
-			if err := recordFires(ctx, tx, &s, now); err != nil {
-				return err
-			}
+		// One whose times cannot be computed can be stopped, but not resumed.
+		if err := passFires(ctx, tx, &s, now); err != nil && (to == scheduler.ScheduleActive || !errors.Is(err, billing.ErrInvalid)) {
+			return err
+		}
+		if to != scheduler.ScheduleActive {
 			const skip = `
 				UPDATE fires SET outcome = 'skipped', reason = $2, decided_at = clock_timestamp(), plan_until = NULL
 				 WHERE schedule_id = $1 AND outcome IN ('to_plan', 'coalesced')`
@@ -316,6 +332,15 @@ func (db *DB) moveSchedule(ctx context.Context, name string, from, to scheduler.
 			Before: map[string]any{"state": before}, After: map[string]any{"state": to},
 		})
 	})
+}
+
+// passFires puts the fires of a locked schedule up to now on record: as skipped
+// if it is paused.
+func passFires(ctx context.Context, tx *sqlx.Tx, s *scheduler.Schedule, now time.Time) error {
+	if s.State == scheduler.SchedulePaused {
+		return skipFires(ctx, tx, s, now)
+	}
+	return recordFires(ctx, tx, s, now)
 }
 
 var scheduleStopped = map[scheduler.ScheduleState]string{
