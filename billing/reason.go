@@ -34,6 +34,7 @@ const (
 	ReasonAccountRefused     Reason = "account_refused"
 	ReasonAccountPaused      Reason = "account_paused"
 	ReasonEndpointChanged    Reason = "endpoint_changed"
+	ReasonNotBound           Reason = "not_bound"
 	ReasonGatewayUnavailable Reason = "gateway_unavailable"
 	ReasonRunAborted         Reason = "run_aborted"
 	ReasonNothingDue         Reason = "nothing_due"
@@ -84,6 +85,7 @@ var reasonSentences = map[Reason]string{
 	ReasonAccountRefused:     "the gateway refused the merchant account, so nothing more was sent to it",
 	ReasonAccountPaused:      "sending for this merchant account is paused",
 	ReasonEndpointChanged:    "another process was configured with another base_url for this account; stop one of them",
+	ReasonNotBound:           "this database is not the one that live accounts were bound to: contauth doctor says more",
 	ReasonGatewayUnavailable: "the gateway could not be reached or asked us to stay away",
 	ReasonRunAborted:         "a person ended the run",
 	ReasonCalendarInvalid:    "its dates cannot be computed, such as for a time zone that this machine does not know",

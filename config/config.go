@@ -25,6 +25,8 @@ type Config struct {
 	Database         Database
 	Timing           Timing
 	Guards           Guards
+	Serve            Serve
+	Log              Log
 	MerchantAccounts []MerchantAccount // default none: nothing can be charged
 }
 
@@ -74,6 +76,30 @@ type Guards struct {
 	OutageLimit time.Duration
 }
 
+// Serve says where a daemon listens. An empty address means nowhere.
+type Serve struct {
+	// Listen is for webhooks, probes and metrics. Default 127.0.0.1:8080.
+	Listen string
+	// PrivateListen is for profiles (pprof), which show what the process holds: a
+	// loopback address. Default "".
+	PrivateListen string
+}
+
+// Log says what a daemon writes to standard error.
+type Log struct {
+	// Format is "text" for people or "json" for programs. Default text.
+	Format string
+	// Level is the least that is worth a line: trace, debug, info, warn or error. A
+	// daemon reads it again on SIGHUP. Default info.
+	Level string
+}
+
+// The values of Log.Format.
+const (
+	LogText = "text"
+	LogJSON = "json"
+)
+
 // GatewayAdyen is the value of MerchantAccount.Gateway for Adyen.
 const GatewayAdyen = "adyen"
 
@@ -108,6 +134,13 @@ type MerchantAccount struct {
 	// RatePerSecond is how many requests all processes together may start in a
 	// second. Default 0: no limit.
 	RatePerSecond float64
+	// WebhookUser and WebhookPassword are what the gateway signs in with when it
+	// delivers webhooks of the account. Default none: webhooks are refused.
+	WebhookUser     string
+	WebhookPassword secret.String
+	// WebhookKeys are those that webhooks are signed with: 64 hexadecimal digits
+	// each. While one replaces another, both are here.
+	WebhookKeys []secret.String
 }
 
 // Default returns the configuration of someone who has set nothing.

@@ -59,6 +59,8 @@ type view struct {
 	Database         databaseView  `json:"database" yaml:"database"`
 	Timing           timingView    `json:"timing" yaml:"timing"`
 	Guards           guardsView    `json:"guards" yaml:"guards"`
+	Serve            serveView     `json:"serve" yaml:"serve"`
+	Log              logView       `json:"log" yaml:"log"`
 	MerchantAccounts []accountView `json:"merchant_accounts" yaml:"merchant_accounts"`
 }
 
@@ -78,6 +80,16 @@ type guardsView struct {
 	OutageLimit string `json:"outage_limit" yaml:"outage_limit"`
 }
 
+type serveView struct {
+	Listen        string `json:"listen" yaml:"listen"`
+	PrivateListen string `json:"private_listen" yaml:"private_listen"`
+}
+
+type logView struct {
+	Format string `json:"format" yaml:"format"`
+	Level  string `json:"level" yaml:"level"`
+}
+
 type accountView struct {
 	ID            string        `json:"id" yaml:"id"`
 	Gateway       string        `json:"gateway" yaml:"gateway"`
@@ -87,6 +99,23 @@ type accountView struct {
 	APIKey        secret.String `json:"api_key" yaml:"api_key"`
 	MaxInFlight   int           `json:"max_in_flight" yaml:"max_in_flight"`
 	RatePerSecond float64       `json:"rate_per_second" yaml:"rate_per_second"`
+
+	// nil where there is none, since a secret shows nothing of itself.
+	WebhookUser     string          `json:"webhook_user,omitempty" yaml:"webhook_user,omitempty"`
+	WebhookPassword *secret.String  `json:"webhook_password,omitempty" yaml:"webhook_password,omitempty"`
+	WebhookKeys     []secret.String `json:"webhook_keys,omitempty" yaml:"webhook_keys,omitempty,flow"`
+}
+
+func (a MerchantAccount) view() accountView {
+	v := accountView{
+		ID: a.ID, Gateway: a.Gateway, Environment: a.Environment, BaseURL: a.BaseURL, ReturnURL: a.ReturnURL,
+		APIKey: a.APIKey, MaxInFlight: a.MaxInFlight, RatePerSecond: a.RatePerSecond,
+		WebhookUser: a.WebhookUser, WebhookKeys: a.WebhookKeys,
+	}
+	if !a.WebhookPassword.IsEmpty() {
+		v.WebhookPassword = &a.WebhookPassword
+	}
+	return v
 }
 
 func (c Config) view() view {
@@ -100,10 +129,12 @@ func (c Config) view() view {
 			Flush:          c.Timing.Flush.String(),
 		},
 		Guards:           guardsView{OutageLimit: c.Guards.OutageLimit.String()},
+		Serve:            serveView(c.Serve),
+		Log:              logView(c.Log),
 		MerchantAccounts: make([]accountView, 0, len(c.MerchantAccounts)), // [] rather than null
 	}
 	for _, a := range c.MerchantAccounts {
-		v.MerchantAccounts = append(v.MerchantAccounts, accountView(a))
+		v.MerchantAccounts = append(v.MerchantAccounts, a.view())
 	}
 	return v
 }

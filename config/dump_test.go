@@ -16,7 +16,8 @@ func dumped() config.Config {
 	c.MerchantAccounts = []config.MerchantAccount{{
 		ID: "DemoEU", Gateway: "adyen", Environment: "test", BaseURL: "http://127.0.0.1:8090/adyen/v71",
 		ReturnURL: "https://example.invalid/", APIKey: secret.New("hush"), MaxInFlight: 64, RatePerSecond: 2.5,
-	}}
+		WebhookUser: "adyen", WebhookPassword: secret.New("hush"), WebhookKeys: []secret.String{secret.New("hush"), secret.New("hush")},
+	}, {ID: "Quiet"}}
 	return c
 }
 
@@ -35,6 +36,12 @@ timing:
   flush: 20ms
 guards:
   outage_limit: 1h0m0s
+serve:
+  listen: 127.0.0.1:8080
+  private_listen: ""
+log:
+  format: text
+  level: info
 merchant_accounts:
   - id: DemoEU
     gateway: adyen
@@ -44,6 +51,17 @@ merchant_accounts:
     api_key: '[redacted]'
     max_in_flight: 64
     rate_per_second: 2.5
+    webhook_user: adyen
+    webhook_password: '[redacted]'
+    webhook_keys: ['[redacted]', '[redacted]']
+  - id: Quiet
+    gateway: ""
+    environment: ""
+    base_url: ""
+    return_url: ""
+    api_key: '[redacted]'
+    max_in_flight: 0
+    rate_per_second: 0
 `
 	if diff := cmp.Diff(want, got.String()); diff != "" {
 		t.Errorf("Dump (-want +got):\n%s", diff)
@@ -57,8 +75,11 @@ func TestConfig_DumpJSON(t *testing.T) {
 	}
 	const want = `{"database":{"url":"postgres://contauth@db.internal:5432/contauth?sslmode=verify-full"},` +
 		`"timing":{"lease":"1m30s","gateway_timeout":"1m0s","claim_ahead":"2s","replays":["5s","30s","2m0s"],"flush":"20ms"},"guards":{"outage_limit":"1h0m0s"},` +
+		`"serve":{"listen":"127.0.0.1:8080","private_listen":""},"log":{"format":"text","level":"info"},` +
 		`"merchant_accounts":[{"id":"DemoEU","gateway":"adyen","environment":"test","base_url":"http://127.0.0.1:8090/adyen/v71",` +
-		`"return_url":"https://example.invalid/","api_key":"[redacted]","max_in_flight":64,"rate_per_second":2.5}]}` + "\n"
+		`"return_url":"https://example.invalid/","api_key":"[redacted]","max_in_flight":64,"rate_per_second":2.5,` +
+		`"webhook_user":"adyen","webhook_password":"[redacted]","webhook_keys":["[redacted]","[redacted]"]},` +
+		`{"id":"Quiet","gateway":"","environment":"","base_url":"","return_url":"","api_key":"[redacted]","max_in_flight":0,"rate_per_second":0}]}` + "\n"
 	if diff := cmp.Diff(want, got.String()); diff != "" {
 		t.Errorf("DumpJSON (-want +got):\n%s", diff)
 	}

@@ -206,6 +206,60 @@ func TestLoad_faults(t *testing.T) {
 			[]string{`contauth.yaml:8: merchant_accounts[0].rate_per_second (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_RATE_PER_SECOND): -1 is not from 0 (no limit) to 1000000`},
 		},
 		{
+			"an address without a port", "serve: {listen: localhost}", nil,
+			[]string{`contauth.yaml:1: serve.listen (CONTAUTH_SERVE_LISTEN): "localhost" is no address: write HOST:PORT, such as 127.0.0.1:8080, or "" to listen nowhere`},
+		},
+		{
+			"a port that no machine has", "serve: {private_listen: '127.0.0.1:70000'}", nil,
+			[]string{`contauth.yaml:1: serve.private_listen (CONTAUTH_SERVE_PRIVATE_LISTEN): "127.0.0.1:70000" is no address: write HOST:PORT, such as 127.0.0.1:6060, or "" to listen nowhere`},
+		},
+		{
+			"profiles for everybody", "serve: {private_listen: ':6060'}", nil,
+			[]string{`contauth.yaml:1: serve.private_listen (CONTAUTH_SERVE_PRIVATE_LISTEN): ":6060" is reached from other machines, and profiles show what the process holds: write 127.0.0.1, [::1] or localhost and a port`},
+		},
+		{
+			"one address for both", "serve: {private_listen: '127.0.0.1:8080'}", nil,
+			[]string{`contauth.yaml:1: serve.private_listen (CONTAUTH_SERVE_PRIVATE_LISTEN): "127.0.0.1:8080" is serve.listen, too: write another port`},
+		},
+		{
+			"a log of no known kind", "log:\n  format: xml\n  level: loud", nil,
+			[]string{
+				`contauth.yaml:2: log.format (CONTAUTH_LOG_FORMAT): "xml" is no format: write text or json`,
+				`contauth.yaml:3: log.level (CONTAUTH_LOG_LEVEL): "loud" is no level: write one of trace, debug, info, warn, error`,
+			},
+		},
+		{
+			"webhooks with a user alone", "merchant_accounts:" + account + "    webhook_user: adyen\n", nil,
+			[]string{
+				`merchant_accounts[0].webhook_password (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_WEBHOOK_PASSWORD): there is none: webhooks need webhook_user, webhook_password and webhook_keys, or none of them`,
+				`merchant_accounts[0].webhook_keys (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_WEBHOOK_KEYS): there is none: webhooks need webhook_user, webhook_password and webhook_keys, or none of them`,
+			},
+		},
+		{
+			"webhooks without a user",
+			"merchant_accounts:" + account + "    webhook_password: hush\n    webhook_keys: [" + hexKey("a") + "]\n", nil,
+			[]string{`merchant_accounts[0].webhook_user (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_WEBHOOK_USER): there is none: webhooks need webhook_user, webhook_password and webhook_keys, or none of them`},
+		},
+		{
+			"a webhook key that is none, and a user that no sign-in may have",
+			"merchant_accounts:" + account + "    webhook_user: ad:yen\n    webhook_password: hush\n    webhook_keys: [" + hexKey("a") + ", hush]\n", nil,
+			[]string{
+				`contauth.yaml:8: merchant_accounts[0].webhook_user (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_WEBHOOK_USER): "ad:yen" holds a blank, a colon or a character that no sign-in may have`,
+				`contauth.yaml:10: merchant_accounts[0].webhook_keys (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_WEBHOOK_KEYS): key 2 is not the 64 hexadecimal digits that the Customer Area shows`,
+			},
+		},
+		{
+			"a webhook key that is nowhere",
+			"merchant_accounts:" + account + "    webhook_user: adyen\n    webhook_password: hush\n    webhook_keys: [" + hexKey("a") + ", env:NOT_SET]\n", nil,
+			[]string{`contauth.yaml:10: merchant_accounts[0].webhook_keys (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_WEBHOOK_KEYS): the variable NOT_SET is not set: set it to the secret`},
+		},
+		{
+			"two webhook keys in one variable",
+			"merchant_accounts:" + account + "    webhook_user: adyen\n    webhook_password: hush\n    webhook_keys: [env:ADYEN_KEYS]\n",
+			map[string]string{"ADYEN_KEYS": hexKey("a") + "," + hexKey("b")},
+			[]string{`contauth.yaml:10: merchant_accounts[0].webhook_keys (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_WEBHOOK_KEYS): what item 1 stands for has a comma, which separates items: give each its own`},
+		},
+		{
 			"two accounts with one id", "merchant_accounts:" + account + account, nil,
 			[]string{`contauth.yaml:9: merchant_accounts[1].id: "DemoEU" is the id of merchant_accounts[0] too: every account needs its own`},
 		},

@@ -150,7 +150,7 @@ func fill[T any](l *loader, target *T, s setting[T], n name, path string) {
 		text = l.k.String(path)
 	}
 	if s.secret {
-		resolved, err := l.resolve(text)
+		resolved, err := l.resolveAll(text, s.list)
 		if err != nil {
 			l.faults = append(l.faults, n.fault("%v", err))
 			return

@@ -58,6 +58,9 @@ func (w world) sources() config.Sources {
 	}
 }
 
+// hexKey is a webhook key made of one digit.
+func hexKey(digit string) string { return strings.Repeat(digit, 64) }
+
 // revealing compares secrets by what they hold; cmp refuses to look otherwise.
 var revealing = cmp.Transformer("Reveal", secret.String.Reveal)
 
@@ -148,6 +151,34 @@ func TestLoad(t *testing.T) {
 			func(c *config.Config) { c.Database.URL = secret.New("embedded://x") },
 		},
 		{
+			"to listen nowhere is a choice",
+			world{file: `serve: {listen: ""}`},
+			func(c *config.Config) { c.Serve.Listen = "" },
+		},
+		{
+			"a daemon's addresses and its log",
+			world{file: "serve: {listen: ':9000', private_listen: '[::1]:6060'}\nlog: {format: json, level: warn}"},
+			func(c *config.Config) {
+				c.Serve = config.Serve{Listen: ":9000", PrivateListen: "[::1]:6060"}
+				c.Log = config.Log{Format: config.LogJSON, Level: "warn"}
+			},
+		},
+		{
+			"each of an account's webhook keys is a secret",
+			world{
+				file: "merchant_accounts:" + account + "    webhook_user: adyen\n    webhook_password: env:CONTAUTH_HOOK\n" +
+					"    webhook_keys: [env:CONTAUTH_HOOK_KEY, file:/run/key, " + hexKey("c") + "]\n",
+				env:   map[string]string{"ADYEN_API_KEY": "key", "CONTAUTH_HOOK": "pass", "CONTAUTH_HOOK_KEY": hexKey("a")},
+				files: map[string]string{"/run/key": hexKey("b") + "\n"},
+			},
+			func(c *config.Config) {
+				a := demo
+				a.WebhookUser, a.WebhookPassword = "adyen", secret.New("pass")
+				a.WebhookKeys = []secret.String{secret.New(hexKey("a")), secret.New(hexKey("b")), secret.New(hexKey("c"))}
+				c.MerchantAccounts = []config.MerchantAccount{a}
+			},
+		},
+		{
 			"variables of Kubernetes services are none of ours",
 			world{env: map[string]string{"CONTAUTH_SERVICE_HOST": "10.0.0.1", "CONTAUTH_DATABASE_PORT_5432_TCP": "tcp://10.0.0.2:5432", "CONTAUTH_TEST_DATABASE_URL": "x"}},
 			func(*config.Config) {},
@@ -176,6 +207,8 @@ func TestDefault(t *testing.T) {
 			Replays: []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute}, Flush: 20 * time.Millisecond,
 		},
 		Guards: config.Guards{OutageLimit: time.Hour},
+		Serve:  config.Serve{Listen: "127.0.0.1:8080"},
+		Log:    config.Log{Format: "text", Level: "info"},
 	}
 	if diff := cmp.Diff(want, config.Default(), revealing); diff != "" {
 		t.Errorf("Default (-want +got):\n%s", diff)
@@ -199,6 +232,10 @@ func TestLoad_everyFieldHasASetting(t *testing.T) {
 			"CONTAUTH_TIMING_REPLAYS":         "1s",
 			"CONTAUTH_TIMING_FLUSH":           "11ms",
 			"CONTAUTH_GUARDS_OUTAGE_LIMIT":    "2h",
+			"CONTAUTH_SERVE_LISTEN":           "127.0.0.1:9000",
+			"CONTAUTH_SERVE_PRIVATE_LISTEN":   "127.0.0.1:9001",
+			"CONTAUTH_LOG_FORMAT":             "json",
+			"CONTAUTH_LOG_LEVEL":              "debug",
 
 			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_GATEWAY":         "adyen",
 			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_ENVIRONMENT":     "live",
@@ -207,6 +244,10 @@ func TestLoad_everyFieldHasASetting(t *testing.T) {
 			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_API_KEY":         "other",
 			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_MAX_IN_FLIGHT":   "65",
 			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_RATE_PER_SECOND": "2.5",
+
+			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_WEBHOOK_USER":     "adyen",
+			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_WEBHOOK_PASSWORD": "pass",
+			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_WEBHOOK_KEYS":     hexKey("a") + "," + hexKey("b"),
 		},
 	}
 	got, err := config.Load(w.sources())
@@ -214,7 +255,7 @@ func TestLoad_everyFieldHasASetting(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := config.Default()
-	before.MerchantAccounts = []config.MerchantAccount{{MaxInFlight: 64, Environment: "test"}}
+	before.MerchantAccounts = []config.MerchantAccount{{MaxInFlight: 64, Environment: "test", WebhookKeys: make([]secret.String, 1)}}
 	unchanged(t, "Config", reflect.ValueOf(before), reflect.ValueOf(got))
 }
 

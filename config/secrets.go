@@ -10,6 +10,25 @@ import (
 // maxSecret bounds a file that holds a secret, in bytes.
 const maxSecret = 64 << 10
 
+// resolveAll resolves a secret, or each item of a list of them.
+func (l *loader) resolveAll(text string, list bool) (string, error) {
+	if !list {
+		return l.resolve(text)
+	}
+	parts := items(text)
+	for i, part := range parts {
+		resolved, err := l.resolve(part)
+		if err != nil {
+			return "", err
+		}
+		if strings.Contains(resolved, ",") {
+			return "", fmt.Errorf("what item %d stands for has a comma, which separates items: give each its own", i+1)
+		}
+		parts[i] = resolved
+	}
+	return strings.Join(parts, ","), nil
+}
+
 // resolve returns the secret that text stands for: env:NAME, file:PATH
 // (relative to the working directory), or itself. Errors name the reference,
 // never the secret.

@@ -16,7 +16,7 @@ import (
 type setting[T any] struct {
 	key      string // path in the file, below T
 	fallback string // the default, as one would write it; "" = none
-	secret   bool   // may be env:NAME or file:PATH, and is never shown
+	secret   bool   // may be env:NAME or file:PATH, each item of a list by itself, and is never shown
 	list     bool   // a sequence in the file, separated by commas in a variable
 	set      func(*T, string) error
 }
@@ -37,6 +37,10 @@ var settings = []setting[Config]{
 	}},
 	{key: "guards.outage_limit", fallback: "1h", set: duration(func(c *Config) *time.Duration { return &c.Guards.OutageLimit })},
 	{key: "timing.flush", fallback: "20ms", set: duration(func(c *Config) *time.Duration { return &c.Timing.Flush })},
+	{key: "serve.listen", fallback: "127.0.0.1:8080", set: word(func(c *Config) *string { return &c.Serve.Listen })},
+	{key: "serve.private_listen", set: word(func(c *Config) *string { return &c.Serve.PrivateListen })},
+	{key: "log.format", fallback: LogText, set: word(func(c *Config) *string { return &c.Log.Format })},
+	{key: "log.level", fallback: "info", set: word(func(c *Config) *string { return &c.Log.Level })},
 }
 
 // accountSettings are those of each item of merchant_accounts.
@@ -69,6 +73,20 @@ var accountSettings = []setting[MerchantAccount]{
 		a.RatePerSecond = rate
 		return nil
 	}},
+	{key: "webhook_user", set: word(func(a *MerchantAccount) *string { return &a.WebhookUser })},
+	{key: "webhook_password", secret: true, set: func(a *MerchantAccount, text string) error {
+		if text != "" {
+			a.WebhookPassword = secret.New(text)
+		}
+		return nil
+	}},
+	{key: "webhook_keys", secret: true, list: true, set: func(a *MerchantAccount, text string) error {
+		a.WebhookKeys = nil
+		for _, key := range items(text) {
+			a.WebhookKeys = append(a.WebhookKeys, secret.New(key))
+		}
+		return nil
+	}},
 }
 
 func word[T any](field func(*T) *string) func(*T, string) error {
@@ -97,18 +115,27 @@ func parseDuration(text string) (time.Duration, error) {
 
 // parseDurations reads "5s,30s,2m". An empty text is an empty list.
 func parseDurations(text string) ([]time.Duration, error) {
-	if strings.TrimSpace(text) == "" {
-		return nil, nil
-	}
 	var list []time.Duration
-	for part := range strings.SplitSeq(text, ",") {
-		d, err := parseDuration(strings.TrimSpace(part))
+	for _, part := range items(text) {
+		d, err := parseDuration(part)
 		if err != nil {
 			return nil, err
 		}
 		list = append(list, d)
 	}
 	return list, nil
+}
+
+// items takes the text of a list apart. An empty text is an empty list.
+func items(text string) []string {
+	if strings.TrimSpace(text) == "" {
+		return nil
+	}
+	parts := strings.Split(text, ",")
+	for i, part := range parts {
+		parts[i] = strings.TrimSpace(part)
+	}
+	return parts
 }
 
 // clip keeps a value short enough for a line about it.

@@ -2,9 +2,11 @@ package config
 
 import (
 	"fmt"
+	"net"
 	"net/url"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -25,6 +27,8 @@ func (c Config) faults(origin map[string]string) Faults {
 	if c.Guards.OutageLimit <= 0 {
 		v.fault("guards.outage_limit", "%s is not more than zero: write a duration such as 1h", c.Guards.OutageLimit)
 	}
+	v.serve(c.Serve)
+	v.log(c.Log)
 	first := map[string]int{}
 	for i, a := range c.MerchantAccounts {
 		v.account(i, a)
@@ -102,6 +106,48 @@ func (v *validator) timing(t Timing) {
 	}
 }
 
+func (v *validator) serve(s Serve) {
+	const key, private = "serve.listen", "serve.private_listen"
+	if _, ok := splitAddress(s.Listen); s.Listen != "" && !ok {
+		v.fault(key, "%q is no address: write HOST:PORT, such as 127.0.0.1:8080, or \"\" to listen nowhere", clip(s.Listen))
+	}
+	if s.PrivateListen == "" {
+		return
+	}
+	host, ok := splitAddress(s.PrivateListen)
+	ip := net.ParseIP(host)
+	switch {
+	case !ok:
+		v.fault(private, "%q is no address: write HOST:PORT, such as 127.0.0.1:6060, or \"\" to listen nowhere", clip(s.PrivateListen))
+	case host != "localhost" && (ip == nil || !ip.IsLoopback()):
+		v.fault(private, "%q is reached from other machines, and profiles show what the process holds: write 127.0.0.1, [::1] or localhost and a port", clip(s.PrivateListen))
+	case s.PrivateListen == s.Listen && !strings.HasSuffix(s.Listen, ":0"):
+		v.fault(private, "%q is serve.listen, too: write another port", clip(s.PrivateListen))
+	}
+}
+
+// splitAddress returns the host of an address to listen on, and whether it is one.
+func splitAddress(address string) (host string, ok bool) {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return "", false
+	}
+	_, err = strconv.ParseUint(port, 10, 16)
+	return host, err == nil && !strings.ContainsFunc(host, notInHeader)
+}
+
+// logLevels are those of hclog, without the one that silences errors.
+var logLevels = []string{"trace", "debug", "info", "warn", "error"}
+
+func (v *validator) log(l Log) {
+	if l.Format != LogText && l.Format != LogJSON {
+		v.fault("log.format", "%q is no format: write %s or %s", clip(l.Format), LogText, LogJSON)
+	}
+	if !slices.Contains(logLevels, l.Level) {
+		v.fault("log.level", "%q is no level: write one of %s", clip(l.Level), strings.Join(logLevels, ", "))
+	}
+}
+
 var accountID = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,80}$`)
 
 func (v *validator) account(i int, a MerchantAccount) {
@@ -131,6 +177,35 @@ func (v *validator) account(i int, a MerchantAccount) {
 	}
 	if !(a.RatePerSecond >= 0 && a.RatePerSecond <= maxRate) {
 		fault("rate_per_second", "%g is not from 0 (no limit) to %d", a.RatePerSecond, maxRate)
+	}
+	v.webhooks(i, a)
+}
+
+var webhookKey = regexp.MustCompile(`^[0-9A-Fa-f]{64}$`)
+
+// webhooks wants all of what guards an account's webhooks, or nothing: a webhook
+// that anybody can send would be believed.
+func (v *validator) webhooks(i int, a MerchantAccount) {
+	if a.WebhookUser == "" && a.WebhookPassword.IsEmpty() && len(a.WebhookKeys) == 0 {
+		return
+	}
+	fault := func(key, format string, args ...any) { v.accountFault(i, a, key, format, args...) }
+	const all = "webhooks need webhook_user, webhook_password and webhook_keys, or none of them"
+	if a.WebhookUser == "" {
+		fault("webhook_user", "there is none: %s", all)
+	} else if strings.ContainsFunc(a.WebhookUser, func(r rune) bool { return r == ':' || notInHeader(r) }) {
+		fault("webhook_user", "%q holds a blank, a colon or a character that no sign-in may have", clip(a.WebhookUser))
+	}
+	if a.WebhookPassword.IsEmpty() {
+		fault("webhook_password", "there is none: %s", all)
+	}
+	if len(a.WebhookKeys) == 0 {
+		fault("webhook_keys", "there is none: %s", all)
+	}
+	for n, key := range a.WebhookKeys {
+		if !webhookKey.MatchString(key.Reveal()) {
+			fault("webhook_keys", "key %d is not the 64 hexadecimal digits that the Customer Area shows", n+1)
+		}
 	}
 }
 

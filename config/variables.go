@@ -131,8 +131,10 @@ func (l *loader) knownVariables() []string {
 func (l *loader) referenced() []string {
 	var names []string
 	for _, path := range l.k.Keys() {
-		if name, ok := strings.CutPrefix(l.k.String(path), "env:"); ok {
-			names = append(names, name)
+		for _, item := range items(l.k.String(path)) {
+			if name, ok := strings.CutPrefix(item, "env:"); ok {
+				names = append(names, name)
+			}
 		}
 	}
 	return names

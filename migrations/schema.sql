@@ -9,6 +9,16 @@ CREATE DOMAIN public.currency_code AS text
     CONSTRAINT currency_has_three_letters CHECK (((length(VALUE) = 3) AND (VALUE ~ '^[A-Z]+$'::text)));
 COMMENT ON DOMAIN public.currency_code IS 'ISO 4217 alphabetic code.';
 
+CREATE TABLE public.account_hours (
+    merchant_account text                     NOT NULL,
+    hour             timestamp with time zone NOT NULL,
+    currency         currency_code            NOT NULL,
+    charges          bigint                   NOT NULL,
+    amount_minor     numeric                  NOT NULL,
+    CONSTRAINT account_hours_pkey PRIMARY KEY (merchant_account, hour, currency)
+) WITH (fillfactor=50);
+COMMENT ON TABLE public.account_hours IS 'What was claimed at each account with an hourly limit, by hour of the database''s clock. Charges that were given back unsent stay counted: the limit errs on the safe side.';
+
 CREATE TABLE public.account_settings (
     id               integer                  GENERATED ALWAYS AS IDENTITY,
     merchant_account text                     NOT NULL,
@@ -132,6 +142,16 @@ CREATE TABLE public.claims (
 );
 COMMENT ON TABLE public.claims IS 'One row for each batch of leases that is not yet settled, so that expired leases are found without an index on the charges. The process deletes its row with the batch''s last answer.';
 
+CREATE TABLE public.days (
+    day        date                     NOT NULL,
+    checked_at timestamp with time zone NOT NULL DEFAULT now(),
+    complete   boolean                  NOT NULL,
+    report     jsonb                    NOT NULL,
+    CONSTRAINT days_pkey PRIMARY KEY (day)
+);
+COMMENT ON TABLE public.days IS 'Local days of which the daemons found out whether everything that fell due is accounted for.';
+COMMENT ON COLUMN public.days.report IS 'By currency: counts and minor units in each accounted state, and what is missing.';
+
 CREATE TABLE public.fires (
     schedule_id   bigint                   NOT NULL,
     fire_at       timestamp with time zone NOT NULL,
@@ -206,24 +226,45 @@ CREATE TABLE public.instance (
 );
 COMMENT ON TABLE public.instance IS 'One row: who this installation is, and the secret that idempotency keys are derived from. The secret is never rotated: an open attempt must find its key again.';
 
+CREATE TABLE public.instance_binding (
+    only_row          boolean                  NOT NULL DEFAULT true,
+    system_identifier text                     NOT NULL,
+    timeline          integer                  NOT NULL,
+    database_oid      bigint                   NOT NULL,
+    place             text                     NOT NULL,
+    credentials       bytea                    NOT NULL,
+    bound_at          timestamp with time zone NOT NULL DEFAULT now(),
+    bound_by          text                     NOT NULL,
+    CONSTRAINT instance_binding_pkey PRIMARY KEY (only_row),
+    CONSTRAINT instance_binding_has_one_row CHECK (only_row)
+);
+COMMENT ON TABLE public.instance_binding IS 'The server that this database was on when somebody allowed it to charge real cards. A copy or a restored backup is elsewhere, or on another timeline: it must not charge what the original charged since.';
+COMMENT ON COLUMN public.instance_binding.place IS 'Where the server listens and, if the role may know, where it keeps its data and when that was put there: a copied data directory has the same system identifier.';
+COMMENT ON COLUMN public.instance_binding.credentials IS 'A keyed hash of the live credentials of the configuration.';
+
 CREATE TABLE public.merchant_accounts (
-    id              text                     NOT NULL,
-    gateway         text                     NOT NULL,
-    environment     text                     NOT NULL,
-    settings_id     integer                  NOT NULL,
-    max_in_flight   integer                  NOT NULL,
-    rate_per_second double precision         NOT NULL DEFAULT 0,
-    next_send_at    timestamp with time zone NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone,
-    backoff_until   timestamp with time zone NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone,
+    id                   text                     NOT NULL,
+    gateway              text                     NOT NULL,
+    environment          text                     NOT NULL,
+    settings_id          integer                  NOT NULL,
+    max_in_flight        integer                  NOT NULL,
+    rate_per_second      double precision         NOT NULL DEFAULT 0,
+    next_send_at         timestamp with time zone NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone,
+    backoff_until        timestamp with time zone NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone,
+    max_charges_per_hour bigint                   NOT NULL DEFAULT 0,
+    max_amount_per_hour  jsonb                    NOT NULL DEFAULT '{}'::jsonb,
     CONSTRAINT merchant_accounts_pkey PRIMARY KEY (id),
     CONSTRAINT merchant_account_environment_is_known CHECK ((environment = ANY (ARRAY['test'::text, 'live'::text]))),
     CONSTRAINT merchant_account_gateway_is_known CHECK ((gateway = ANY (ARRAY['adyen'::text, 'mastercard'::text]))),
     CONSTRAINT merchant_account_id_is_short CHECK (((length(id) >= 1) AND (length(id) <= 80))),
+    CONSTRAINT merchant_account_max_charges_is_not_negative CHECK ((max_charges_per_hour >= 0)),
     CONSTRAINT merchant_account_max_in_flight_is_positive CHECK ((max_in_flight > 0)),
     CONSTRAINT merchant_account_rate_is_not_negative CHECK ((rate_per_second >= (0)::double precision))
 ) WITH (fillfactor=50);
 COMMENT ON TABLE public.merchant_accounts IS 'One account at one gateway in one environment. Every claim locks its row: that is where all processes together keep the rate, the back-off and the number in flight.';
 COMMENT ON COLUMN public.merchant_accounts.next_send_at IS 'The first moment of the database''s clock that no request has reserved yet; only used with a rate.';
+COMMENT ON COLUMN public.merchant_accounts.max_charges_per_hour IS 'More than so many in an hour stop the account until a person unpauses it; 0 for no limit.';
+COMMENT ON COLUMN public.merchant_accounts.max_amount_per_hour IS 'The same for money: minor units by currency.';
 
 CREATE TABLE public.observations (
     id                bigint                   GENERATED ALWAYS AS IDENTITY,
@@ -279,6 +320,15 @@ CREATE TABLE public.run_account_stops (
     CONSTRAINT run_account_stops_pkey PRIMARY KEY (run_id, merchant_account)
 );
 COMMENT ON TABLE public.run_account_stops IS 'Accounts that a run stopped sending to, such as one whose key the gateway refused.';
+
+CREATE TABLE public.run_canaries (
+    run_id           bigint                   NOT NULL,
+    merchant_account text                     NOT NULL,
+    decided_at       timestamp with time zone NOT NULL DEFAULT now(),
+    reason           text                     NOT NULL,
+    CONSTRAINT run_canaries_pkey PRIMARY KEY (run_id, merchant_account)
+);
+COMMENT ON TABLE public.run_canaries IS 'Parts of runs whose first charges have been judged. With a reason the run was paused then; a person who resumed it let the rest follow.';
 
 CREATE TABLE public.run_exclusions (
     run_id       bigint                   NOT NULL,
@@ -613,6 +663,36 @@ END $function$
 ;
 COMMENT ON FUNCTION refuse_removal() IS 'What a foreign key would say to DELETE, TRUNCATE and changes of a key.';
 
+CREATE OR REPLACE FUNCTION public.server_identity(OUT system_identifier text, OUT timeline integer, OUT database_oid bigint, OUT place text)
+ RETURNS record
+ LANGUAGE plpgsql
+AS $function$
+DECLARE
+    more text;
+BEGIN
+    SELECT c.system_identifier::text INTO system_identifier FROM pg_control_system() c;
+    timeline := ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::integer;
+    SELECT d.oid INTO database_oid FROM pg_database d WHERE d.datname = current_database();
+    place := coalesce(host(inet_server_addr()) || ':' || inet_server_port(), 'socket');
+    -- What only some roles may see. A file's change time is that of its copy,
+    -- whatever else the copy preserves.
+    BEGIN
+        SELECT current_setting('data_directory') INTO more;
+        IF more NOT LIKE '/proc/%' THEN
+            place := place || ' ' || more;
+        END IF;
+        EXECUTE 'SELECT to_char(change AT TIME ZONE ''UTC'', ''YYYY-MM-DD"T"HH24:MI:SS"Z"'') FROM pg_stat_file(''PG_VERSION'')' INTO more;
+        place := place || coalesce(' made ' || more, '');
+    EXCEPTION WHEN insufficient_privilege THEN
+        NULL;
+    END;
+END $function$
+;
+COMMENT ON FUNCTION server_identity() IS 'Which server this is, as far as a server can tell: see instance_binding.';
+
+ALTER TABLE public.account_hours ADD CONSTRAINT account_hours_merchant_account_fkey
+    FOREIGN KEY (merchant_account) REFERENCES merchant_accounts(id);
+
 ALTER TABLE public.account_settings ADD CONSTRAINT account_settings_merchant_account_fkey
     FOREIGN KEY (merchant_account) REFERENCES merchant_accounts(id) DEFERRABLE INITIALLY DEFERRED;
 
@@ -629,6 +709,12 @@ ALTER TABLE public.run_account_stops ADD CONSTRAINT run_account_stops_merchant_a
     FOREIGN KEY (merchant_account) REFERENCES merchant_accounts(id);
 
 ALTER TABLE public.run_account_stops ADD CONSTRAINT run_account_stops_run_id_fkey
+    FOREIGN KEY (run_id) REFERENCES runs(id);
+
+ALTER TABLE public.run_canaries ADD CONSTRAINT run_canaries_merchant_account_fkey
+    FOREIGN KEY (merchant_account) REFERENCES merchant_accounts(id);
+
+ALTER TABLE public.run_canaries ADD CONSTRAINT run_canaries_run_id_fkey
     FOREIGN KEY (run_id) REFERENCES runs(id);
 
 ALTER TABLE public.run_exclusions ADD CONSTRAINT run_exclusions_run_id_fkey
@@ -649,6 +735,8 @@ ALTER TABLE public.send_slots ADD CONSTRAINT send_slots_process_id_fkey
 CREATE INDEX audit_by_object ON public.audit USING btree (object_kind, object, id);
 
 CREATE UNIQUE INDEX charge_cycles_are_made_once ON public.charges USING btree (subscription_id, cycle) WHERE (subscription_id IS NOT NULL);
+
+CREATE INDEX charges_by_due ON public.charges USING brin (due_at) WITH (pages_per_range='16', autosummarize='on');
 
 CREATE INDEX charges_to_resolve ON public.charges USING btree (resolve_at) WHERE (resolve_at IS NOT NULL);
 

@@ -42,6 +42,7 @@ const flushers = 2
 // context does, and no longer claim. The second context lasts longer: what was
 // sent is answered and written down, what was not sent is given back.
 func (c *crew) run(ctx context.Context, task func(soft, hard context.Context) error) error {
+	c.atWork.Store(c)
 	hard, cancelHard := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancelHard()
 	soft, stop := context.WithCancel(ctx)
@@ -124,19 +125,6 @@ func (c *crew) count(group []*parcel) {
 	}
 }
 
-// partsOf lists the parts of all runs at a merchant account.
-func (c *crew) partsOf(l *lane) []*part {
-	var parts []*part
-	for _, w := range c.working() {
-		for _, p := range w.parts {
-			if p.lane == l {
-				parts = append(parts, p)
-			}
-		}
-	}
-	return parts
-}
-
 // send is one worker: it sends charges of a lane, one at a time.
 func (c *crew) send(ctx context.Context, l *lane) {
 	var d deadline
@@ -151,6 +139,7 @@ func (c *crew) send(ctx context.Context, l *lane) {
 		}
 		p.settlement = l.collector.Collect(d.begin(ctx, c.opts.GatewayTimeout), p.ClaimedCharge)
 		d.end()
+		c.opts.Meter.Answered(l.account.MerchantAccount, &p.settlement, time.Since(now))
 		c.heed(ctx, l, &p.settlement)
 		c.flusher.hand(p)
 		l.done(p)
@@ -223,11 +212,11 @@ func (c *crew) newParcels(of *part, res ClaimResult, claimed, answered time.Time
 }
 
 // newClaimRequest asks for the next charges of a part.
-func (w *work) newClaimRequest(p *part, after, size int) ClaimRequest {
+func (w *work) newClaimRequest(p *part, after, last, size int) ClaimRequest {
 	l := p.lane
 	return ClaimRequest{
 		Token: uuid.Must(uuid.NewV7()), Process: w.process, RunID: w.run.ID, MerchantAccount: l.account.MerchantAccount,
-		After: after, Last: p.last, Limit: size, WireVersion: l.collector.WireVersion(), Endpoint: l.collector.Endpoint(),
+		After: after, Last: last, Limit: size, WireVersion: l.collector.WireVersion(), Endpoint: l.collector.Endpoint(),
 		Lease: w.opts.Lease, ClaimAhead: w.opts.ClaimAhead, SlotsHeld: l.held(),
 	}
 }

@@ -33,18 +33,27 @@ type FireStore interface {
 type DaemonStore interface {
 	FireStore
 	Inbox
+	DayStore
+}
+
+// DaemonOptions are what a daemon tells others. Zero values tell nobody.
+type DaemonOptions struct {
+	// DayCompleted is called once when everything that fell due on a day turns out
+	// to be accounted for.
+	DayCompleted func(context.Context, DayReport) error
 }
 
 // A Daemon fires schedules and works runs until it is stopped.
 type Daemon struct {
 	store  DaemonStore
 	runner *Runner
+	opts   DaemonOptions
 	logger hclog.Logger
 }
 
 // NewDaemon returns the daemon of one process.
-func NewDaemon(store DaemonStore, runner *Runner, logger hclog.Logger) *Daemon {
-	return &Daemon{store: store, runner: runner, logger: logger.Named("daemon")}
+func NewDaemon(store DaemonStore, runner *Runner, opts DaemonOptions, logger hclog.Logger) *Daemon {
+	return &Daemon{store: store, runner: runner, opts: opts, logger: logger.Named("daemon")}
 }
 
 // Run fires schedules, works every running run and resolves what is unknown,
@@ -57,6 +66,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	jobs := cron.New(cron.WithLogger(log), cron.WithChain(cron.SkipIfStillRunning(log), cron.Recover(log)))
 	jobs.Schedule(cron.Every(time.Second), cron.FuncJob(func() { d.fire(ctx) }))
 	jobs.Schedule(cron.Every(time.Second), cron.FuncJob(func() { d.plan(ctx) }))
+	jobs.Schedule(cron.Every(dayEvery), cron.FuncJob(func() { d.closeDays(ctx) }))
 	jobs.Start()
 	var reading sync.WaitGroup
 	reading.Go(func() { d.read(ctx) })

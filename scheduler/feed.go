@@ -17,7 +17,14 @@ func (w *work) feed(ctx, hard context.Context, p *part) error {
 		position = p.last // it was worked before: first see what is left
 	}
 	var speed pace
+	canary := w.opts.Canary.end(p.first, p.last)
 	for ctx.Err() == nil && !p.isStopped() {
+		if position >= canary && canary < p.last && position < p.last {
+			if passed, err := w.judgeCanary(ctx, p, canary); !passed || err != nil {
+				return err
+			}
+			canary = p.last
+		}
 		if position >= p.last {
 			next, done, err := w.endPass(ctx, p)
 			if done || err != nil {
@@ -27,7 +34,7 @@ func (w *work) feed(ctx, hard context.Context, p *part) error {
 			continue
 		}
 		size := w.claimSize(p.lane, speed.perSecond(p.lane.answered.Load(), time.Now()))
-		next, err := w.claimInTurn(ctx, hard, p, position, size)
+		next, err := w.claimInTurn(ctx, hard, p, position, canary, size)
 		if err != nil {
 			return err
 		}
@@ -36,9 +43,9 @@ func (w *work) feed(ctx, hard context.Context, p *part) error {
 	return nil
 }
 
-// claimInTurn claims once the lane has room and no other run's feeder claims.
-// It returns the position to go on after.
-func (w *work) claimInTurn(ctx, hard context.Context, p *part, after, size int) (int, error) {
+// claimInTurn claims once the lane has room and no other run's feeder claims, no
+// further than a last position. It returns the position to go on after.
+func (w *work) claimInTurn(ctx, hard context.Context, p *part, after, last, size int) (int, error) {
 	select {
 	case <-ctx.Done():
 		return after, nil
@@ -50,7 +57,7 @@ func (w *work) claimInTurn(ctx, hard context.Context, p *part, after, size int) 
 	if !w.awaitRoom(ctx, p, size) {
 		return after, nil
 	}
-	return w.claim(ctx, hard, p, after, size)
+	return w.claim(ctx, hard, p, after, last, size)
 }
 
 // claimSize is how many charges leave within the claim-ahead time at the
@@ -82,9 +89,10 @@ func (w *work) awaitRoom(ctx context.Context, p *part, size int) bool {
 	return false
 }
 
-// claim claims one window and returns the position to go on after.
-func (w *work) claim(ctx, hard context.Context, p *part, after, size int) (int, error) {
-	req := w.newClaimRequest(p, after, size)
+// claim claims one window, no further than a last position, and returns the
+// position to go on after.
+func (w *work) claim(ctx, hard context.Context, p *part, after, last, size int) (int, error) {
+	req := w.newClaimRequest(p, after, last, size)
 	before := time.Now()
 	res, err := w.store.ClaimDue(ctx, req)
 	if err != nil {

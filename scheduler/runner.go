@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -24,8 +25,11 @@ type Options struct {
 	// be sent is held for a person. 0 means to give up after a few tries, and to
 	// postpone it.
 	OutageLimit time.Duration
+	Canary      Canary // what is sent first of each run
 	// Repair is called while the database is away, such as to start a private one again.
 	Repair func(context.Context) error
+	// Meter is told of every answer. nil counts nothing.
+	Meter Meter
 }
 
 // DefaultOptions are those of a production system.
@@ -47,6 +51,9 @@ func (o Options) withDefaults() Options {
 	setDefault(&o.ClaimSize, d.ClaimSize)
 	setDefault(&o.Drain, o.GatewayTimeout+writingTime)
 	setDefault(&o.FlushSize, d.FlushSize)
+	if o.Meter == nil {
+		o.Meter = unmetered{}
+	}
 	if o.Replays == nil {
 		o.Replays = d.Replays
 	}
@@ -71,6 +78,7 @@ type Runner struct {
 	collectors map[string]*billing.Collector // by merchant account
 	opts       Options
 	logger     hclog.Logger
+	atWork     atomic.Pointer[crew] // the latest, for Load
 }
 
 // NewRunner returns the runner of one process. collectors has one entry for

@@ -16,7 +16,7 @@ import (
 )
 
 func newCheckCommand(e *env) *cobra.Command {
-	var merchantAccount, ledger string
+	var merchantAccount, ledger, day string
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Prove that nobody was missed and nobody paid twice",
@@ -28,15 +28,22 @@ An invariant that compares with a gateway is "not checked" (in JSON, ok is null)
 if no ledger can be read. A payment whose charge still waits for its answer
 breaks nothing; it is counted in a note.
 
+With --day it accounts for one local day instead: everything that fell due on it,
+in count and money, by what became of it. What no run has looked at is missing.
+
 Exit 0 if everything that was checked holds, 1 if not.`,
 		Args: exactArgs(0, "flags"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if day != "" {
+				return e.checkDay(cmd.Context(), day)
+			}
 			return e.with(cmd.Context(), func(s *session) error {
 				return e.check(cmd.Context(), s, merchantAccount, ledger)
 			})
 		},
 	}
 	cmd.Flags().StringVar(&merchantAccount, "merchant-account", "", "only charges and subscriptions of merchant account `ID`")
+	cmd.Flags().StringVar(&day, "day", "", "account for the local `DATE`, such as 2027-01-31")
 	cmd.Flags().StringVar(&ledger, "ledger", "", "compare with this ledger instead: a sandbox's `URL`, or a file of JSON lines")
 	return cmd
 }

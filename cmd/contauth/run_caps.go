@@ -40,7 +40,8 @@ func (f *capFlags) parse() error {
 	return nil
 }
 
-// mayStart returns why a run must not start: a cap, or a live account.
+// mayStart returns why a run must not start: a cap, or a live account on a
+// database that was not bound.
 func (s *session) mayStart(ctx context.Context, report scheduler.Report, caps *capFlags) error {
 	var count int64
 	for _, t := range report.Totals {
@@ -60,10 +61,8 @@ func (s *session) mayStart(ctx context.Context, report scheduler.Report, caps *c
 		return err
 	}
 	for _, a := range accounts {
-		for _, configured := range s.config.MerchantAccounts {
-			if configured.ID == a.MerchantAccount && configured.Environment == "live" {
-				return refusedError("merchant account %s is live: this version charges test accounts only, since the guards that live money needs are not built yet", a.MerchantAccount)
-			}
+		if s.isLive(a.MerchantAccount) {
+			return s.requireBinding(ctx)
 		}
 	}
 	return nil

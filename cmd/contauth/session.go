@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"path/filepath"
 	"time"
 
 	"github.com/contauth/contauth/billing"
@@ -73,23 +72,24 @@ func (e *env) connect(ctx context.Context, cfg config.Config) (_ *session, err e
 	return s, nil
 }
 
-// prepare migrates a private database, checks the version of another, and
-// stores the configured merchant accounts.
+// prepare migrates a private database, refuses one that is behind this program or
+// ahead of it, and stores the configured merchant accounts.
 func (s *session) prepare(ctx context.Context, private bool) error {
 	if private {
 		if err := migrations.Up(ctx, s.db.SQL()); err != nil {
 			return err
 		}
-	} else {
-		steps, err := migrations.Status(ctx, s.db.SQL())
-		if err != nil {
-			return err
-		}
-		for _, step := range steps {
-			if !step.Applied {
-				return fmt.Errorf("the database lacks migration %s: run `contauth migrate up`", filepath.Base(step.Name))
-			}
-		}
+	}
+	own, err := migrations.Status(ctx, s.db.SQL())
+	if err != nil {
+		return err
+	}
+	health, err := s.db.Health(ctx)
+	if err != nil {
+		return err
+	}
+	if err := migrationFault(own, health.Migrations); err != nil {
+		return err
 	}
 	return s.db.SyncAccounts(ctx, accountSettings(s.config))
 }

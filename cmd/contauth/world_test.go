@@ -45,6 +45,7 @@ const patience = 4 * time.Minute
 type worldOptions struct {
 	account     string // further settings of the merchant account, such as "rate_per_second: 5"
 	lease       string // default 6s: what a request may wait for after its claim is 4 s, also on a machine that is busy
+	replays     string // default [100ms, 300ms, 1s]
 	sandboxArgs []string
 }
 
@@ -89,12 +90,16 @@ func newWorldOn(t *testing.T, dsn string, opts worldOptions) *world {
 	if account == "" {
 		account = "max_in_flight: 4"
 	}
+	replays := opts.replays
+	if replays == "" {
+		replays = "[100ms, 300ms, 1s]"
+	}
 	w.write("contauth.yaml", fmt.Sprintf(`
 database: {url: "postgres://%s@127.0.0.1:%d/%s?sslmode=disable"}
-timing: {lease: %s, gateway_timeout: 2s, claim_ahead: 500ms, replays: [100ms, 300ms, 1s], flush: 5ms}
+timing: {lease: %s, gateway_timeout: 2s, claim_ahead: 500ms, replays: %s, flush: 5ms}
 merchant_accounts:
   - {id: DemoEU, gateway: adyen, environment: test, base_url: "%s/adyen/v71", return_url: "https://example.invalid/", api_key: "env:ADYEN_API_KEY", %s}
-`, user, w.proxy.port(), name, lease, w.gateway, account))
+`, user, w.proxy.port(), name, lease, replays, w.gateway, account))
 	return w
 }
 
@@ -112,6 +117,15 @@ func (w *world) write(name, content string) string {
 		w.t.Fatal(err)
 	}
 	return path
+}
+
+func (w *world) read(name string) string {
+	w.t.Helper()
+	text, err := os.ReadFile(filepath.Join(w.dir, name))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return string(text)
 }
 
 // startSandbox starts the gateway and waits for its address.

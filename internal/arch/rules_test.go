@@ -55,7 +55,7 @@ var rules = []rule{
 	},
 	{
 		pkg: "internal/postgres", why: "the only place that knows SQL and Postgres' errors",
-		ours: []string{"billing", "tokens", "scheduler"}, others: []string{sqlx, pq, hclog, uuid},
+		ours: []string{"billing", "tokens", "scheduler", "internal/secret"}, others: []string{sqlx, pq, hclog, uuid},
 	},
 	{
 		pkg: "internal/importer", why: "reads files into billing's rows; it does not know where they are stored",
@@ -88,6 +88,14 @@ var rules = []rule{
 	{
 		pkg: "internal/gateway/gatewaytest", why: "the contract of billing.Gateway, for every adapter's tests",
 		ours: []string{"billing", "tokens", "internal/gateway", "internal/secret"}, others: []string{hclog, "github.com/google/go-cmp"},
+	},
+	{
+		pkg: "internal/httpserver", why: "serves the routes that it is handed; what they answer is others' affair",
+		others: []string{hclog},
+	},
+	{
+		pkg: "internal/metrics", why: "the only place that knows Prometheus: a meter of the scheduler's, which says itself what it wants counted",
+		ours: []string{"billing", "scheduler"}, others: []string{"github.com/prometheus/client_golang", hclog},
 	},
 	{
 		pkg: "internal/bench", why: "measures what it is handed; the naive loop it compares with speaks SQL itself",

@@ -2,6 +2,7 @@ package postgres
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -20,6 +21,7 @@ type AccountSettings struct {
 	ReturnURL     string
 	MaxInFlight   int
 	RatePerSecond float64 // 0 for no limit
+	HourLimits    HourLimits
 }
 
 // SyncAccounts brings the merchant accounts of the configuration into the
@@ -45,6 +47,8 @@ func syncAccount(ctx context.Context, tx *sqlx.Tx, a AccountSettings) error {
 		ReturnURL   string  `db:"return_url"`
 		MaxInFlight int     `db:"max_in_flight"`
 		Rate        float64 `db:"rate_per_second"`
+		MaxCharges  int64   `db:"max_charges_per_hour"`
+		MaxAmount   []byte  `db:"max_amount_per_hour"`
 	}
 	// No claim in between: it would open attempts that the check below does not
 	// see. The row is locked first and its settings are read then: joined in one
@@ -54,7 +58,7 @@ func syncAccount(ctx context.Context, tx *sqlx.Tx, a AccountSettings) error {
 		return fmt.Errorf("lock merchant account %s: %w", a.ID, err)
 	}
 	const read = `
-		SELECT a.gateway, a.environment, s.base_url, s.return_url, a.max_in_flight, a.rate_per_second
+		SELECT a.gateway, a.environment, s.base_url, s.return_url, a.max_in_flight, a.rate_per_second, a.max_charges_per_hour, a.max_amount_per_hour
 		  FROM merchant_accounts a JOIN account_settings s ON s.id = a.settings_id
 		 WHERE a.id = $1`
 	err := notFound(tx.GetContext(ctx, &now, read, a.ID))
@@ -69,7 +73,8 @@ func syncAccount(ctx context.Context, tx *sqlx.Tx, a AccountSettings) error {
 	case now.Gateway != a.Gateway || now.Environment != a.Environment:
 		return fmt.Errorf("merchant account %s is %s at %s in the database, but %s at %s in the configuration: give the new one another id: %w",
 			a.ID, now.Environment, now.Gateway, a.Environment, a.Gateway, billing.ErrInvalid)
-	case now.BaseURL == a.BaseURL && now.ReturnURL == a.ReturnURL && now.MaxInFlight == a.MaxInFlight && now.Rate == a.RatePerSecond:
+	case now.BaseURL == a.BaseURL && now.ReturnURL == a.ReturnURL && now.MaxInFlight == a.MaxInFlight && now.Rate == a.RatePerSecond &&
+		a.HourLimits.equal(now.MaxCharges, now.MaxAmount):
 		return nil
 	case now.BaseURL != a.BaseURL:
 		if err := refuseOpenAttempts(ctx, tx, a.ID); err != nil {
@@ -125,11 +130,20 @@ func storeAccount(ctx context.Context, tx *sqlx.Tx, a AccountSettings) error {
 		return fmt.Errorf("store settings of merchant account %s: %w", a.ID, err)
 	}
 	const store = `
-		INSERT INTO merchant_accounts (id, gateway, environment, settings_id, max_in_flight, rate_per_second)
-		VALUES ($1, $2, $3, $4, $5, $6)
+		INSERT INTO merchant_accounts (id, gateway, environment, settings_id, max_in_flight, rate_per_second, max_charges_per_hour, max_amount_per_hour)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (id) DO UPDATE
-		   SET settings_id = excluded.settings_id, max_in_flight = excluded.max_in_flight, rate_per_second = excluded.rate_per_second`
-	if _, err := tx.ExecContext(ctx, store, a.ID, a.Gateway, a.Environment, settingsID, a.MaxInFlight, a.RatePerSecond); err != nil {
+		   SET settings_id = excluded.settings_id, max_in_flight = excluded.max_in_flight, rate_per_second = excluded.rate_per_second,
+		       max_charges_per_hour = excluded.max_charges_per_hour, max_amount_per_hour = excluded.max_amount_per_hour`
+	amounts, err := json.Marshal(a.HourLimits.AmountMinor)
+	if err != nil {
+		return fmt.Errorf("store merchant account %s: %w", a.ID, err)
+	}
+	if len(a.HourLimits.AmountMinor) == 0 {
+		amounts = []byte("{}")
+	}
+	if _, err := tx.ExecContext(ctx, store, a.ID, a.Gateway, a.Environment, settingsID, a.MaxInFlight, a.RatePerSecond,
+		a.HourLimits.Charges, string(amounts)); err != nil {
 		return fmt.Errorf("store merchant account %s: %w", a.ID, err)
 	}
 	return nil
@@ -155,9 +169,12 @@ type account struct {
 	SettingsID  int     `db:"settings_id"`
 	MaxInFlight int     `db:"max_in_flight"`
 	Rate        float64 `db:"rate_per_second"`
-	BackOff     seconds `db:"back_off"`  // from now until claims may go on
-	RateFree    seconds `db:"rate_free"` // from now until the rate allows a request
-	Stopped     bool    `db:"stopped"`   // by the kill switch
+	BackOff     seconds `db:"back_off"`             // from now until claims may go on
+	RateFree    seconds `db:"rate_free"`            // from now until the rate allows a request
+	Stopped     bool    `db:"stopped"`              // by the kill switch
+	MaxCharges  int64   `db:"max_charges_per_hour"` // 0 for no limit
+	MaxAmount   []byte  `db:"max_amount_per_hour"`  // JSON: minor units by currency
+	Unbound     bool    `db:"-"`                    // live, and the database is not the one that was bound
 }
 
 // sendEvery is the distance between two requests at the account's rate.
@@ -191,7 +208,7 @@ func (a account) reserve(ctx context.Context, tx *sqlx.Tx, merchantAccount strin
 
 const (
 	lockAccountQuery = `
-		SELECT environment, gateway, settings_id, max_in_flight, rate_per_second,
+		SELECT environment, gateway, settings_id, max_in_flight, rate_per_second, max_charges_per_hour, max_amount_per_hour,
 		       greatest(extract(epoch FROM backoff_until - clock_timestamp()), 0)::double precision AS back_off,
 		       greatest(extract(epoch FROM next_send_at - clock_timestamp()), 0)::double precision AS rate_free
 		  FROM merchant_accounts
@@ -215,6 +232,13 @@ func (hot *hotStatements) lockAccountRow(ctx context.Context, tx *sqlx.Tx, merch
 	}
 	if err := tx.StmtxContext(ctx, hot.readSettings).GetContext(ctx, &a, a.SettingsID, merchantAccount, a.Gateway); err != nil {
 		return account{}, fmt.Errorf("read settings of merchant account %s: %w", merchantAccount, notFound(err))
+	}
+	if a.Environment == "live" {
+		bound, err := isBound(ctx, tx)
+		if err != nil {
+			return account{}, err
+		}
+		a.Unbound = !bound
 	}
 	return a, nil
 }

@@ -17,6 +17,8 @@ const (
 	auditKindSendingStop  = "sending_stop"
 	auditKindTestClock    = "test_clock"
 	auditKindSchedule     = "schedule"
+	auditKindInbox        = "inbox"
+	auditKindInstance     = "instance"
 )
 
 // An auditEntry is one row of the audit table. Before and After become JSON

@@ -69,6 +69,7 @@ func invariants() []invariant {
 		{"I10", "charges, subscriptions and runs are where the recorded news allows, and moved only where they may", false, findIllegalStates},
 		{"I11", "the amount that was sent is the amount that is owed", false, findChangedMoney},
 		{"I13", "no card number and no security code is stored anywhere", false, findCardData},
+		{"I15", "every webhook that was acknowledged is applied, waits for something, or has a stated reason", false, findForgottenEvents},
 		{"I16", "nothing stands still: no lease is overdue and no running run is silent", false, findStandstill},
 	}
 }

@@ -189,7 +189,7 @@ const answers = `
 	       coalesce(max(o.gateway_reference) FILTER (WHERE o.outcome = 'authorised'),
 	                max(o.gateway_reference) FILTER (WHERE o.outcome = 'refused'), '') AS gateway_reference
 	  FROM observations o
-	 WHERE o.source IN ('api', 'replay') AND o.outcome IN ('authorised', 'refused')
+	 WHERE o.source IN ('api', 'replay', 'webhook') AND o.outcome IN ('authorised', 'refused')
 	 GROUP BY o.charge_id, o.attempt`
 
 // findLedgerDifferences is I1. A payment of a charge that waits for its answer

@@ -181,7 +181,7 @@ func TestDB_Check_aSoundBook(t *testing.T) {
 			t.Errorf("%s: got %+v, want it to hold", r.ID, r)
 		}
 	}
-	want := []string{"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I10", "I11", "I13", "I16"}
+	want := []string{"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I10", "I11", "I13", "I15", "I16"}
 	if diff := cmp.Diff(want, ids); diff != "" {
 		t.Errorf("invariants (-want +got):\n%s", diff)
 	}
@@ -316,6 +316,14 @@ func TestDB_Check_findsWhatIsBroken(t *testing.T) {
 		{"a security code in the audit", func(b *checkedDesk) {
 			b.exec(`INSERT INTO audit (actor, action, object_kind, object, after) VALUES ('mia', 'x', 'file', 'f', '{"note": "CVC 123"}')`)
 		}, []string{"I13"}},
+		{"a webhook that nobody reads", func(b *checkedDesk) {
+			b.exec(`INSERT INTO inbox (gateway, merchant_account, kind, code, gateway_reference, signed, document, digest, next_try_at)
+				VALUES ('adyen', 'DemoEU', 'authorised', 'AUTHORISATION', 'PAY', true, '{}', 'x', now() - interval '61 minutes')`)
+		}, []string{"I15"}},
+		{"a webhook that waits for nothing", func(b *checkedDesk) {
+			b.exec(`INSERT INTO inbox (gateway, merchant_account, kind, code, gateway_reference, signed, document, digest, next_try_at, state, charge_id, tries)
+				VALUES ('adyen', 'DemoEU', 'refused', 'AUTHORISATION', 'PAY', true, '{}', 'x', now() - interval '61 minutes', 'waiting', $1, 3)`, b.paid)
+		}, []string{"I15"}},
 		{"a lease that nobody ends", func(b *checkedDesk) {
 			b.exec(`UPDATE charges SET lease_until = now() - interval '31 seconds' WHERE id = $1`, b.taken)
 		}, []string{"I16"}},

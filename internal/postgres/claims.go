@@ -85,6 +85,19 @@ func (hot *hotStatements) claimDue(ctx context.Context, tx *sqlx.Tx, req schedul
 	if limit == 0 || err != nil {
 		return result, err
 	}
+	limits, err := acc.hourLimits()
+	if err != nil {
+		return result, err
+	}
+	if !limits.isZero() {
+		if limit, err = underHourLimits(ctx, tx, req.MerchantAccount, limits, limit); err != nil {
+			return result, err
+		}
+		if limit == 0 {
+			result.Halt = billing.ReasonAccountPaused
+			return result, nil
+		}
+	}
 	window := min(req.After+limit, req.Last)
 
 	claimed, err := hot.leaseDue(ctx, tx, req, acc, window)
@@ -114,6 +127,11 @@ func (hot *hotStatements) claimDue(ctx context.Context, tx *sqlx.Tx, req schedul
 			return result, err
 		}
 	}
+	if !limits.isZero() {
+		if err := countHour(ctx, tx, req.MerchantAccount, claimed); err != nil {
+			return result, err
+		}
+	}
 	var remembered struct {
 		ID          scheduler.ClaimID `db:"id"`
 		BusinessNow time.Time         `db:"business_now"`
@@ -136,6 +154,10 @@ func (hot *hotStatements) mayClaim(ctx context.Context, tx *sqlx.Tx, req schedul
 		// Another process was configured for another endpoint since: what this
 		// one sent would be unknown where the next one looks for its key.
 		result.Halt = billing.ReasonEndpointChanged
+		return 0, nil
+	}
+	if acc.Unbound {
+		result.Halt = billing.ReasonNotBound
 		return 0, nil
 	}
 	if acc.Stopped {

@@ -207,6 +207,18 @@ func epochDay(d billing.LocalDate) int64 {
 // noInstant stands for "no next cycle" where an instant travels as a number.
 const noInstant = math.MinInt64
 
+// storeNextCyclesQuery finds the subscriptions by the array of ids: joined with the
+// numbers alone, the planner read every subscription for each chunk.
+const storeNextCyclesQuery = `
+	UPDATE subscriptions s
+	   SET next_cycle = r.cycle, next_charge_at = to_timestamp(nullif(r.due_at, $4)),
+	       state = CASE WHEN r.due_at = $4 AND s.state = 'active' THEN 'completed' ELSE s.state END,
+	       reason = CASE WHEN r.due_at = $4 AND s.state = 'active' THEN '' ELSE s.reason END,
+	       decided_by = CASE WHEN r.due_at = $4 AND s.state = 'active' THEN 'plan' ELSE s.decided_by END,
+	       decided_at = CASE WHEN r.due_at = $4 AND s.state = 'active' THEN clock_timestamp() ELSE s.decided_at END
+	  FROM unnest($1::bigint[], $2::integer[], $3::bigint[]) AS r(id, cycle, due_at)
+	 WHERE s.id = ANY ($1) AND s.id = r.id AND s.next_cycle <= r.cycle AND s.state NOT IN ('cancelled', 'completed')`
+
 // storeNextCycles moves subscriptions on to their next cycle. An active one
 // without a next cycle is completed; one that is paused or past due keeps its
 // state, which is the more important news. The caller holds the row locks.
@@ -219,18 +231,7 @@ func storeNextCycles(ctx context.Context, tx *sqlx.Tx, next []nextCycle) error {
 			dues[i] = s.DueAt.Unix()
 		}
 	}
-	// By the array of ids: joined with the numbers alone, the planner read every
-	// subscription for each chunk.
-	const query = `
-		UPDATE subscriptions s
-		   SET next_cycle = r.cycle, next_charge_at = to_timestamp(nullif(r.due_at, $4)),
-		       state = CASE WHEN r.due_at = $4 AND s.state = 'active' THEN 'completed' ELSE s.state END,
-		       reason = CASE WHEN r.due_at = $4 AND s.state = 'active' THEN '' ELSE s.reason END,
-		       decided_by = CASE WHEN r.due_at = $4 AND s.state = 'active' THEN 'plan' ELSE s.decided_by END,
-		       decided_at = CASE WHEN r.due_at = $4 AND s.state = 'active' THEN clock_timestamp() ELSE s.decided_at END
-		  FROM unnest($1::bigint[], $2::integer[], $3::bigint[]) AS r(id, cycle, due_at)
-		 WHERE s.id = ANY ($1) AND s.id = r.id AND s.next_cycle <= r.cycle AND s.state NOT IN ('cancelled', 'completed')`
-	if _, err := tx.ExecContext(ctx, query, ids, cycles, dues, int64(noInstant)); err != nil {
+	if _, err := tx.ExecContext(ctx, storeNextCyclesQuery, ids, cycles, dues, int64(noInstant)); err != nil {
 		return fmt.Errorf("move %d subscriptions to their next cycle: %w", n, err)
 	}
 	return nil

@@ -24,18 +24,35 @@ func (db *DB) ExplainClaim(t testing.TB, req scheduler.ClaimRequest, window int)
 	return strings.Join(lines, "\n")
 }
 
-// ExplainReplays returns the plans of the resolver's two statements, without
+// ExplainReplays returns the plans of the resolver's three statements, without
 // running them.
 func (db *DB) ExplainReplays(t testing.TB) string {
 	t.Helper()
-	var claim, giveUp []string
+	var look, claim, giveUp []string
+	if err := db.sqlx.Select(&look, "EXPLAIN "+accountsToResolveQuery); err != nil {
+		t.Fatal(err)
+	}
 	if err := db.sqlx.Select(&claim, "EXPLAIN "+claimReplaysQuery, "DemoEU", 1, 60.0, 1, 50, "http://127.0.0.1:1/adyen/v71", 3600.0); err != nil {
 		t.Fatal(err)
 	}
 	if err := db.sqlx.Select(&giveUp, "EXPLAIN "+giveUpReplaysQuery, "DemoEU", 3600.0); err != nil {
 		t.Fatal(err)
 	}
-	return strings.Join(slices.Concat(claim, giveUp), "\n")
+	return strings.Join(slices.Concat(look, claim, giveUp), "\n")
+}
+
+// ExplainNextCycles returns the plan that moves n subscriptions on, without running it.
+func (db *DB) ExplainNextCycles(t testing.TB, n int) string {
+	t.Helper()
+	ids, cycles, dues := make(pq.Int64Array, n), make(pq.Int32Array, n), make(pq.Int64Array, n)
+	for i := range ids {
+		ids[i], cycles[i] = int64(i+1), 2
+	}
+	var lines []string
+	if err := db.sqlx.Select(&lines, "EXPLAIN "+storeNextCyclesQuery, ids, cycles, dues, int64(noInstant)); err != nil {
+		t.Fatal(err)
+	}
+	return strings.Join(lines, "\n")
 }
 
 // AnalyzeClaim runs the claim's statement as the money path does when it is

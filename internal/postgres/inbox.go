@@ -151,9 +151,13 @@ func (db *DB) applyKnown(ctx context.Context, limit int) (int, error) {
 // An event that cannot be applied waits, with the reason: the next one must not
 // wait for it.
 func (db *DB) applyNext(ctx context.Context) (bool, error) {
+	hot, err := db.prepared(ctx)
+	if err != nil {
+		return false, fmt.Errorf("apply events: %w", err)
+	}
 	found := false
 	var row inboxRow
-	err := db.inTx(ctx, "apply event", func(tx *sqlx.Tx) error {
+	err = db.inTx(ctx, "apply event", func(tx *sqlx.Tx) error {
 		const next = `
 			SELECT` + inboxColumns + ` FROM inbox i
 			 WHERE i.next_try_at <= (SELECT clock_timestamp())
@@ -164,7 +168,7 @@ func (db *DB) applyNext(ctx context.Context) (bool, error) {
 			return fmt.Errorf("take event: %w", err)
 		}
 		found = true
-		return db.applyEvent(ctx, tx, row)
+		return hot.applyEvent(ctx, tx, row)
 	})
 	if err == nil || !found || ctx.Err() != nil {
 		return found, err
@@ -185,7 +189,7 @@ func waitForEvent(row inboxRow) time.Duration {
 	return min(time.Second<<min(row.Tries, 10), 15*time.Minute)
 }
 
-func (db *DB) applyEvent(ctx context.Context, tx *sqlx.Tx, row inboxRow) error {
+func (hot *hotStatements) applyEvent(ctx context.Context, tx *sqlx.Tx, row inboxRow) error {
 	e := row.event()
 	if e.Token != "" && !e.Kind.IsPayment() {
 		return applyTokenEvent(ctx, tx, row, e)
@@ -200,13 +204,13 @@ func (db *DB) applyEvent(ctx context.Context, tx *sqlx.Tx, row inboxRow) error {
 	verdict := e.Judge(attempt, charge.standing())
 	switch verdict {
 	case billing.VerdictSettles:
-		err = db.settleByEvent(ctx, tx, e, charge, attempt)
+		err = hot.settleByEvent(ctx, tx, e, charge, attempt)
 	case billing.VerdictPays:
 		err = payByEvent(ctx, tx, e, charge, attempt)
 	case billing.VerdictStops:
 		err = stopForEvent(ctx, tx, charge)
 	case billing.VerdictReverses:
-		err = db.reverseByEvent(ctx, tx, e, charge)
+		err = reverseByEvent(ctx, tx, e, charge)
 	case billing.VerdictAlerts:
 		err = alertByEvent(ctx, tx, e, charge, attempt)
 	case billing.VerdictMismatch:
@@ -365,7 +369,7 @@ func lockEventCharge(ctx context.Context, tx *sqlx.Tx, merchantAccount, referenc
 
 // settleByEvent takes an event for the answer to the open attempt, by the very
 // statement that settles API answers.
-func (db *DB) settleByEvent(ctx context.Context, tx *sqlx.Tx, e billing.Event, c eventCharge, attempt int) error {
+func (hot *hotStatements) settleByEvent(ctx context.Context, tx *sqlx.Tx, e billing.Event, c eventCharge, attempt int) error {
 	reply := billing.Reply{Outcome: billing.OutcomeAuthorised, GatewayReference: e.GatewayReference, ResultCode: e.Code}
 	if e.Kind == billing.EventRefused {
 		reply.Outcome, reply.Class, reply.RefusalReason = billing.OutcomeRefused, e.Refusal.Class, e.Refusal.RefusalReason
@@ -376,10 +380,6 @@ func (db *DB) settleByEvent(ctx context.Context, tx *sqlx.Tx, e billing.Event, c
 	}
 	s := billing.Settle(&claimed, reply, nil, nil)
 	s.Source = billing.SourceWebhook
-	hot, err := db.prepared(ctx)
-	if err != nil {
-		return fmt.Errorf("settle %s by an event: %w", c, err)
-	}
 	group := []*billing.Settlement{&s}
 	var stayed []int64
 	if err := tx.StmtxContext(ctx, hot.settle).SelectContext(ctx, &stayed, settleArguments(group, nil)...); err != nil {
@@ -467,7 +467,7 @@ func storeChargeAlert(ctx context.Context, tx *sqlx.Tx, kind string, id billing.
 
 // reverseByEvent adds up what was taken back of a charge, and stops its
 // subscription, and for fraud its card, if the shopper or the issuer objects.
-func (db *DB) reverseByEvent(ctx context.Context, tx *sqlx.Tx, e billing.Event, c eventCharge) error {
+func reverseByEvent(ctx context.Context, tx *sqlx.Tx, e billing.Event, c eventCharge) error {
 	const read = `SELECT` + inboxColumns + ` FROM inbox i WHERE i.charge_id = $1 AND i.state = 'applied' AND i.kind NOT IN ('authorised', 'refused')`
 	var rows []inboxRow
 	if err := tx.SelectContext(ctx, &rows, read, c.ID); err != nil {

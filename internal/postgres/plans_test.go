@@ -70,6 +70,16 @@ func TestPlans_ReadNoWholeTable(t *testing.T) {
 			}
 		})
 	}
+	t.Run("next cycles", func(t *testing.T) {
+		d.exec(`
+			INSERT INTO subscriptions (token_id, amount_minor, anchor, next_charge_at, first_cycle, next_cycle, interval_count, interval_unit,
+			                           currency, decided_by, timezone, merchant_account, reference)
+			SELECT id, 1000, '2026-01-31T09:00', now(), 1, 1, 1, 'month', 'EUR', 'test', 'UTC', 'DemoEU', 'sub-' || id FROM tokens`)
+		d.exec(`ANALYZE subscriptions`)
+		if plan := d.db.ExplainNextCycles(t, 1000); strings.Contains(plan, "Seq Scan on subscriptions") {
+			t.Errorf("it reads every subscription:\n%s", plan)
+		}
+	})
 	// A claim's work grows with its window, not with the window's square: no step
 	// of it sees more rows than a few for each charge.
 	t.Run("the claim's steps", func(t *testing.T) {

@@ -135,7 +135,7 @@ func (db *DB) ClaimReplays(ctx context.Context, req scheduler.ReplayRequest) (sc
 			return err
 		}
 		rateSpent := acc.RateFree.duration() > time.Second // the resolver looks again in a second
-		if acc.Stopped || acc.BackOff > 0 || rateSpent || result.Slots == 0 || acc.BaseURL != req.Endpoint {
+		if acc.Stopped || acc.Unbound || acc.BackOff > 0 || rateSpent || result.Slots == 0 || acc.BaseURL != req.Endpoint {
 			return nil
 		}
 		limit := req.Limit

@@ -216,8 +216,25 @@ func (db *DB) StopAccount(ctx context.Context, id scheduler.RunID, stop schedule
 		if _, err := tx.ExecContext(ctx, query, id, stop.MerchantAccount, stop.Reason, stop.Detail); err != nil {
 			return fmt.Errorf("remember the stop of %s: %w", stop.MerchantAccount, err)
 		}
-		return disposeRest(ctx, tx, id, stop.MerchantAccount, disposition, stop.Reason)
+		if err := disposeRest(ctx, tx, id, stop.MerchantAccount, disposition, stop.Reason); err != nil || disposition != "held" {
+			return err
+		}
+		return holdRest(ctx, tx, id, stop)
 	})
+}
+
+// holdRest holds the charges of the items that a stop has just accounted for as
+// held: later runs leave them to a person.
+func holdRest(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, stop scheduler.AccountStop) error {
+	const query = `
+		UPDATE charges SET state = 'held', reason = $3, decided_by = 'contauth', decided_at = clock_timestamp()
+		 WHERE state = 'due' AND stop_request IS NULL
+		   AND id = ANY (ARRAY(SELECT charge_id FROM run_items
+		                        WHERE run_id = $1 AND merchant_account = $2 AND disposition = 'held' AND reason = $3))`
+	if _, err := tx.ExecContext(ctx, query, id, stop.MerchantAccount, stop.Reason); err != nil {
+		return fmt.Errorf("hold the rest of run %d: %w", id, err)
+	}
+	return nil
 }
 
 // RunAccounts lists the merchant accounts of a run's manifest, and those that

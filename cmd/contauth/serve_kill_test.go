@@ -1,0 +1,267 @@
+package main
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// serve starts a daemon that listens nowhere.
+func (w *world) serve() *process {
+	w.t.Helper()
+	p := w.start("serve", "--listen", "")
+	p.awaitServing()
+	return p
+}
+
+// awaitServing waits until a daemon says that it serves.
+func (p *process) awaitServing() {
+	p.t.Helper()
+	p.awaitError("serving")
+}
+
+// awaitError waits until a part of standard error is there.
+func (p *process) awaitError(part string) {
+	p.t.Helper()
+	await(p.t, fmt.Sprintf("%v to say %q", p.cmd.Args[1:], part), func() bool {
+		select {
+		case <-p.done:
+			p.t.Fatalf("%v ended without saying %q:\n%s", p.cmd.Args[1:], part, p.stderr.String())
+		default:
+		}
+		return strings.Contains(p.stderr.String(), part)
+	})
+}
+
+// await polls until something is so.
+func await(t *testing.T, what string, so func() bool) {
+	t.Helper()
+	deadline := time.Now().Add(patience)
+	for !so() {
+		if time.Now().After(deadline) {
+			t.Fatalf("waited in vain for %s", what)
+		}
+		time.Sleep(20 * time.Millisecond) // a poll, not a wait for time to pass
+	}
+}
+
+// count reads one number from the database.
+func (w *world) count(query string, args ...any) int {
+	w.t.Helper()
+	var n int
+	if err := w.db.QueryRow(query, args...).Scan(&n); err != nil {
+		w.t.Fatal(err)
+	}
+	return n
+}
+
+// importDueInTurn imports n charges that fall due one after the other, gap apart,
+// from a moment of business time on.
+func (w *world) importDueInTurn(n int, from time.Time, gap time.Duration) {
+	w.t.Helper()
+	var b strings.Builder
+	b.WriteString("reference,merchant_account,shopper_reference,token,amount_minor,currency,due_at,description\n")
+	for i := range n {
+		fmt.Fprintf(&b, "req-%d,DemoEU,shopper-%d,TK%06d,%d,EUR,%s,\n", i, i, i, 1000+i, from.Add(time.Duration(i)*gap).UTC().Format(time.RFC3339))
+	}
+	w.contauth(0, "import", "charges", w.write("charges.csv", b.String()))
+}
+
+// Three daemons share a schedule that fires every second, and one of them is
+// killed every few seconds: every fire is accounted for, no charge is made
+// twice, and none is missed.
+func TestServe_ThreeDaemonsUnderKills(t *testing.T) {
+	t.Parallel()
+	fires, killEvery := 12, 3*time.Second
+	if torture() {
+		fires = 200
+	}
+	n := 4 * fires
+	w := newWorld(t, worldOptions{account: "max_in_flight: 8", sandboxArgs: []string{"--latency", "20ms"}})
+	start := time.Date(2027, 3, 1, 9, 0, 0, 0, time.UTC)
+	w.importDueInTurn(n, start.Add(time.Second), 250*time.Millisecond)
+	daemons := []*process{w.serve(), w.serve(), w.serve()}
+	w.contauth(0, "clock", "set", start.Format(time.RFC3339))
+	w.contauth(0, "schedule", "add", "--name", "every-second", "--cron", "@every 1s", "--zone", "UTC", "--model", "UnscheduledCardOnFile", "--catch-up", "all")
+
+	fired := func() int {
+		return w.count(`SELECT coalesce(sum(f.fires), 0) FROM fires f JOIN schedules s ON s.id = f.schedule_id WHERE s.name = 'every-second'`)
+	}
+	last := time.Now()
+	await(t, fmt.Sprintf("%d fires", fires), func() bool {
+		if time.Since(last) > killEvery {
+			last = time.Now()
+			i := rand.IntN(len(daemons))
+			daemons[i].kill()
+			daemons[i] = w.serve()
+		}
+		return fired() >= fires
+	})
+	// What falls due after the last wanted fire is taken by later ones.
+	await(t, "every charge to be paid", func() bool { return w.states()["paid"] == n })
+	w.contauth(0, "schedule", "pause", "every-second", "--reason", "the test is over")
+	for _, d := range daemons {
+		d.signal(syscall.SIGTERM)
+		if code := d.wait(); code != exitDone {
+			t.Errorf("a daemon ended with exit %d:\n%s", code, d.stderr.String())
+		}
+	}
+	var seconds int
+	if err := w.db.QueryRow(`SELECT extract(epoch FROM fired_until - created_at)::integer FROM schedules WHERE name = 'every-second'`).Scan(&seconds); err != nil {
+		t.Fatal(err)
+	}
+	if got := fired(); got != seconds {
+		t.Errorf("%d fires on record in %d seconds", got, seconds)
+	}
+	if twice := w.count(`SELECT count(*) FROM (SELECT FROM runs WHERE schedule_id IS NOT NULL GROUP BY schedule_id, fire_at HAVING count(*) > 1) r`); twice != 0 {
+		t.Errorf("%d fires have more than one run", twice)
+	}
+	if open := w.count(`SELECT count(*) FROM runs WHERE state NOT IN ('completed', 'aborted')`); open != 0 {
+		t.Errorf("%d runs are unfinished", open)
+	}
+	w.requireChargedOnce(n)
+}
+
+// A daemon that is stopped past its lease and goes on does no harm: its charges
+// were resolved by another, under the same keys.
+func TestServe_StoppedPastItsLease(t *testing.T) {
+	t.Parallel()
+	const n = 60
+	w := newWorld(t, worldOptions{account: "max_in_flight: 4", lease: "4s", sandboxArgs: []string{"--latency", "50ms"}})
+	w.importCharges(n, nil)
+	first := w.serve()
+	id := w.plan()
+	trap := w.proxy.set(claimStatement, afterCommit, 0)
+	w.contauth(0, "clock") // the database answers
+	w.startRun(id)
+	awaitTrap(t, trap, first)
+	first.signal(syscall.SIGSTOP)
+	trap.open()
+	second := w.serve()
+	await(t, "another daemon to charge everything", func() bool { return w.states()["paid"] == n })
+	first.signal(syscall.SIGCONT)
+	for _, p := range []*process{first, second} {
+		p.signal(syscall.SIGTERM)
+		p.wait()
+	}
+	w.requireChargedOnce(n)
+}
+
+// startRun lets the daemons have a planned run.
+func (w *world) startRun(id string) {
+	w.t.Helper()
+	if _, err := w.db.Exec(`UPDATE runs SET state = 'running', started_at = now(), decided_by = 'test' WHERE id = $1`, id); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// Three daemons at five requests a second keep that rate together, and a pause,
+// a hold, a cancel and an abort are in force within two seconds for what is not
+// yet sent.
+func TestServe_ThreeDaemonsKeepTheRateAndObey(t *testing.T) {
+	t.Parallel()
+	const n, rate = 400, 5
+	w := newWorld(t, worldOptions{account: "max_in_flight: 8, rate_per_second: 5"})
+	w.importCharges(n, nil)
+	daemons := []*process{w.serve(), w.serve(), w.serve()}
+	id := w.plan()
+	w.startRun(id)
+	await(t, "the first payments", func() bool { return w.stats().Payments >= 10 })
+
+	w.contauth(0, "pause", "--merchant-account", "DemoEU", "--reason", "something is wrong")
+	done := w.stats().Payments
+	stillAfter(t, w, done, 2*rate) // what was at the gateway may still be answered
+	w.contauth(0, "unpause", "--merchant-account", "DemoEU", "--reason", "it was nothing")
+
+	second := w.plan()
+	w.startRun(second)
+	await(t, "payments to go on", func() bool { return w.stats().Payments > done+5 })
+	w.contauth(0, "run", "abort", second, "--reason", "wrong list")
+	aborted := w.stats().Payments
+	stillAfter(t, w, aborted, 2*rate)
+	for _, p := range daemons {
+		p.signal(syscall.SIGTERM)
+		p.wait()
+	}
+	if most := mostWithin(w.paidAt(), time.Second); most > rate+1 {
+		t.Errorf("%d payments within a second, the limit is %d", most, rate)
+	}
+	if got := w.states(); got["claimed"]+got["unknown"] != 0 {
+		t.Errorf("states after all daemons stopped: %v", got)
+	}
+	w.requireSound()
+}
+
+// stillAfter requires that no more than a few payments follow, and then none for
+// a while.
+func stillAfter(t *testing.T, w *world, before int64, few int64) {
+	t.Helper()
+	var last int64 = -1
+	since := time.Now()
+	await(t, "payments to stop", func() bool {
+		if now := w.stats().Payments; now != last {
+			last, since = now, time.Now()
+		}
+		return time.Since(since) > time.Second
+	})
+	if last-before > few {
+		t.Errorf("%d payments followed", last-before)
+	}
+}
+
+// mostWithin is the largest number of moments within a window.
+func mostWithin(times []time.Time, window time.Duration) int {
+	most, from := 0, 0
+	for i := range times {
+		for times[i].Sub(times[from]) >= window {
+			from++
+		}
+		most = max(most, i-from+1)
+	}
+	return most
+}
+
+// While a gateway is out of reach a daemon tries again, less and less often, and
+// goes on by itself when it is back; past the limit the rest is held for a person.
+func TestServe_Outage(t *testing.T) {
+	t.Parallel()
+	const n = 30
+	w := newWorld(t, worldOptions{})
+	w.importCharges(n, nil)
+	w.call("PUT", "/sandbox/script", "- {match: {every: 1}, when: before, do: status, code: 503}\n")
+	daemon := w.serve()
+	w.startRun(w.plan())
+	daemon.awaitError("stepping back")
+	w.call("PUT", "/sandbox/script", "[]\n")
+	await(t, "every charge to be paid", func() bool { return w.states()["paid"] == n })
+	daemon.signal(syscall.SIGTERM)
+	daemon.wait()
+	w.requireChargedOnce(n)
+}
+
+func TestServe_OutagePastItsLimit(t *testing.T) {
+	t.Parallel()
+	const n = 30
+	w := newWorld(t, worldOptions{})
+	config := w.read("contauth.yaml")
+	w.write("contauth.yaml", config+"guards: {outage_limit: 1s}\n")
+	w.importCharges(n, nil)
+	w.call("PUT", "/sandbox/script", "- {match: {every: 1}, when: before, do: status, code: 503}\n")
+	daemon := w.serve()
+	id := w.plan()
+	w.startRun(id)
+	await(t, "the rest to be held", func() bool { return w.states()["held"] == n })
+	await(t, "the run to end", func() bool { return w.report(id).State == "completed" })
+	if run := w.report(id); run.Totals[0].Held.Count != n {
+		t.Errorf("the report: %+v", run.Totals[0])
+	}
+	daemon.signal(syscall.SIGTERM)
+	daemon.wait()
+	if got := w.stats().Payments; got != 0 {
+		t.Errorf("%d payments were made", got)
+	}
+	w.requireSound()
+}

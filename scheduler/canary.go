@@ -1,0 +1,82 @@
+package scheduler
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+)
+
+// A Canary is the first part of a run at each account. If too many of its charges
+// are declined, the run is paused for a person before the others are sent. The
+// zero value sends all at once.
+type Canary struct {
+	Items          int     // of each account's part; or
+	Share          float64 // of each account's part, 0 to 1, where that is more
+	MaxDeclineRate float64 // of the canary's answers, 0 to 1
+}
+
+// end returns the last position of a part's canary, or its last one where there
+// is no canary.
+func (c Canary) end(first, last int) int {
+	items := last - first + 1
+	n := max(c.Items, int(float64(items)*c.Share))
+	if n <= 0 || n >= items {
+		return last
+	}
+	return first + n - 1
+}
+
+// A CanaryVerdict says how the canary of a part did.
+type CanaryVerdict struct {
+	Open     int  // charges without an answer so far
+	Answered int  // approved or declined
+	Declined int  // of those
+	Decided  bool // somebody, or an earlier look, let the run go on
+}
+
+// rate is the share of declines.
+func (v CanaryVerdict) rate() float64 {
+	if v.Answered == 0 {
+		return 0
+	}
+	return float64(v.Declined) / float64(v.Answered)
+}
+
+// canaryPoll is how often a process looks whether others have answers of the canary.
+const canaryPoll = 500 * time.Millisecond
+
+// judgeCanary waits for the answers of a part's canary and decides whether the
+// rest may follow. It reports false if the run was paused or has ended.
+func (w *work) judgeCanary(ctx context.Context, p *part, end int) (bool, error) {
+	if !p.awaitIdle(ctx) {
+		return false, nil
+	}
+	w.flusher.awaitSaved(ctx)
+	account := p.lane.account.MerchantAccount
+	for ctx.Err() == nil && !p.isStopped() {
+		v, err := w.store.JudgeCanary(ctx, w.run.ID, account, end)
+		switch {
+		case errors.Is(err, ErrUnavailable):
+			waitForDatabase(ctx, w.opts.Repair, w.logger, 0)
+			continue
+		case err != nil:
+			return false, err
+		case v.Decided:
+			return true, nil
+		case v.Open > 0:
+			sleep(ctx, canaryPoll)
+			continue
+		}
+		reason := ""
+		if v.rate() > w.opts.Canary.MaxDeclineRate {
+			reason = fmt.Sprintf("canary at %s: %d of the first %d answers were declined, more than %.0f %%", account, v.Declined, v.Answered, 100*w.opts.Canary.MaxDeclineRate)
+			w.logger.Error("a run is paused after its canary", "merchant_account", account, "declined", v.Declined, "answered", v.Answered)
+		}
+		if err := w.store.CloseCanary(ctx, w.run.ID, account, reason); err != nil {
+			return false, err
+		}
+		return reason == "", nil
+	}
+	return false, nil
+}
