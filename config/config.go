@@ -13,6 +13,7 @@
 package config
 
 import (
+	"strconv"
 	"strings"
 	"time"
 
@@ -74,6 +75,17 @@ type Guards struct {
 	// the rest of its runs there for a person. Until then it tries again, less and
 	// less often. Default 1h.
 	OutageLimit time.Duration
+	// CanaryItems and CanaryShare say how much of each run, at each merchant
+	// account, is charged before the rest: so many charges or, where that is more,
+	// such a share. Default 0: all at once.
+	CanaryItems int
+	CanaryShare float64
+	// MaxDeclineRate is the share of the canary's answers that may be declined; more
+	// pause the run for a person. Default 0.5.
+	MaxDeclineRate float64
+	// DeadManURL is called once for each day of which everything is accounted for. It
+	// is a secret because it may hold one. Default none.
+	DeadManURL secret.String
 }
 
 // Serve says where a daemon listens. An empty address means nowhere.
@@ -134,6 +146,11 @@ type MerchantAccount struct {
 	// RatePerSecond is how many requests all processes together may start in a
 	// second. Default 0: no limit.
 	RatePerSecond float64
+	// MaxChargesPerHour and MaxAmountPerHour stop the account for a person when
+	// that much was claimed in an hour: set them above what is ever meant. Default 0
+	// and none: no limit.
+	MaxChargesPerHour int64
+	MaxAmountPerHour  []AmountLimit
 	// WebhookUser and WebhookPassword are what the gateway signs in with when it
 	// delivers webhooks of the account. Default none: webhooks are refused.
 	WebhookUser     string
@@ -142,6 +159,15 @@ type MerchantAccount struct {
 	// each. While one replaces another, both are here.
 	WebhookKeys []secret.String
 }
+
+// An AmountLimit is a sum of money in one currency.
+type AmountLimit struct {
+	Currency string // ISO 4217
+	Minor    int64  // in minor units of ISO 4217
+}
+
+// String returns the limit as it is written: EUR:100000.
+func (l AmountLimit) String() string { return l.Currency + ":" + strconv.FormatInt(l.Minor, 10) }
 
 // Default returns the configuration of someone who has set nothing.
 func Default() Config {

@@ -77,7 +77,11 @@ type timingView struct {
 }
 
 type guardsView struct {
-	OutageLimit string `json:"outage_limit" yaml:"outage_limit"`
+	OutageLimit    string         `json:"outage_limit" yaml:"outage_limit"`
+	CanaryItems    int            `json:"canary_items" yaml:"canary_items"`
+	CanaryShare    float64        `json:"canary_share" yaml:"canary_share"`
+	MaxDeclineRate float64        `json:"max_decline_rate" yaml:"max_decline_rate"`
+	DeadManURL     *secret.String `json:"dead_man_url,omitempty" yaml:"dead_man_url,omitempty"`
 }
 
 type serveView struct {
@@ -100,6 +104,9 @@ type accountView struct {
 	MaxInFlight   int           `json:"max_in_flight" yaml:"max_in_flight"`
 	RatePerSecond float64       `json:"rate_per_second" yaml:"rate_per_second"`
 
+	MaxChargesPerHour int64    `json:"max_charges_per_hour,omitempty" yaml:"max_charges_per_hour,omitempty"`
+	MaxAmountPerHour  []string `json:"max_amount_per_hour,omitempty" yaml:"max_amount_per_hour,omitempty,flow"`
+
 	// nil where there is none, since a secret shows nothing of itself.
 	WebhookUser     string          `json:"webhook_user,omitempty" yaml:"webhook_user,omitempty"`
 	WebhookPassword *secret.String  `json:"webhook_password,omitempty" yaml:"webhook_password,omitempty"`
@@ -112,8 +119,22 @@ func (a MerchantAccount) view() accountView {
 		APIKey: a.APIKey, MaxInFlight: a.MaxInFlight, RatePerSecond: a.RatePerSecond,
 		WebhookUser: a.WebhookUser, WebhookKeys: a.WebhookKeys,
 	}
+	v.MaxChargesPerHour = a.MaxChargesPerHour
+	for _, l := range a.MaxAmountPerHour {
+		v.MaxAmountPerHour = append(v.MaxAmountPerHour, l.String())
+	}
 	if !a.WebhookPassword.IsEmpty() {
 		v.WebhookPassword = &a.WebhookPassword
+	}
+	return v
+}
+
+func (g Guards) view() guardsView {
+	v := guardsView{
+		OutageLimit: g.OutageLimit.String(), CanaryItems: g.CanaryItems, CanaryShare: g.CanaryShare, MaxDeclineRate: g.MaxDeclineRate,
+	}
+	if !g.DeadManURL.IsEmpty() {
+		v.DeadManURL = &g.DeadManURL
 	}
 	return v
 }
@@ -128,7 +149,7 @@ func (c Config) view() view {
 			Replays:        durationTexts(c.Timing.Replays),
 			Flush:          c.Timing.Flush.String(),
 		},
-		Guards:           guardsView{OutageLimit: c.Guards.OutageLimit.String()},
+		Guards:           c.Guards.view(),
 		Serve:            serveView(c.Serve),
 		Log:              logView(c.Log),
 		MerchantAccounts: make([]accountView, 0, len(c.MerchantAccounts)), // [] rather than null

@@ -95,6 +95,26 @@ func TestLoad_faults(t *testing.T) {
 			[]string{`contauth.yaml:1: timing.replays (CONTAUTH_TIMING_REPLAYS): 0s is not more than zero: write durations such as 5s`},
 		},
 		{
+			"guards out of range", "guards: {outage_limit: 0s, canary_items: -1, canary_share: 1.5, dead_man_url: nowhere}", nil,
+			[]string{
+				`contauth.yaml:1: guards.outage_limit (CONTAUTH_GUARDS_OUTAGE_LIMIT): 0s is not more than zero: write a duration such as 1h`,
+				`contauth.yaml:1: guards.canary_items (CONTAUTH_GUARDS_CANARY_ITEMS): -1 is negative: write a number of charges, or 0 for no canary`,
+				`contauth.yaml:1: guards.canary_share (CONTAUTH_GUARDS_CANARY_SHARE): 1.5 is not from 0 to 1`,
+				`contauth.yaml:1: guards.dead_man_url (CONTAUTH_GUARDS_DEAD_MAN_URL): this is no address: write one such as https://example.com/alive`,
+			},
+		},
+		{
+			"hourly limits that are none", "merchant_accounts:" + account + "    max_charges_per_hour: -1\n    max_amount_per_hour: [EUR:0]\n", nil,
+			[]string{
+				`contauth.yaml:8: merchant_accounts[0].max_charges_per_hour (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_MAX_CHARGES_PER_HOUR): -1 is negative: write a number of charges, or 0 for no limit`,
+				`contauth.yaml:9: merchant_accounts[0].max_amount_per_hour (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_MAX_AMOUNT_PER_HOUR): "EUR:0" is no limit: write a currency and minor units above 0, such as EUR:100000`,
+			},
+		},
+		{
+			"a limit that stands there twice", "merchant_accounts:" + account + "    max_amount_per_hour: [EUR:1, EUR:2]\n", nil,
+			[]string{`contauth.yaml:8: merchant_accounts[0].max_amount_per_hour (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_MAX_AMOUNT_PER_HOUR): EUR stands there twice`},
+		},
+		{
 			"a flush of nothing", "timing: {flush: -1s}", nil,
 			[]string{`contauth.yaml:1: timing.flush (CONTAUTH_TIMING_FLUSH): -1s is not more than zero: write a duration such as 2s`},
 		},

@@ -206,7 +206,7 @@ func TestDefault(t *testing.T) {
 			Lease: 90 * time.Second, GatewayTimeout: 60 * time.Second, ClaimAhead: 2 * time.Second,
 			Replays: []time.Duration{5 * time.Second, 30 * time.Second, 2 * time.Minute}, Flush: 20 * time.Millisecond,
 		},
-		Guards: config.Guards{OutageLimit: time.Hour},
+		Guards: config.Guards{OutageLimit: time.Hour, MaxDeclineRate: 0.5},
 		Serve:  config.Serve{Listen: "127.0.0.1:8080"},
 		Log:    config.Log{Format: "text", Level: "info"},
 	}
@@ -232,10 +232,18 @@ func TestLoad_everyFieldHasASetting(t *testing.T) {
 			"CONTAUTH_TIMING_REPLAYS":         "1s",
 			"CONTAUTH_TIMING_FLUSH":           "11ms",
 			"CONTAUTH_GUARDS_OUTAGE_LIMIT":    "2h",
-			"CONTAUTH_SERVE_LISTEN":           "127.0.0.1:9000",
-			"CONTAUTH_SERVE_PRIVATE_LISTEN":   "127.0.0.1:9001",
-			"CONTAUTH_LOG_FORMAT":             "json",
-			"CONTAUTH_LOG_LEVEL":              "debug",
+
+			"CONTAUTH_GUARDS_CANARY_ITEMS":     "7",
+			"CONTAUTH_GUARDS_CANARY_SHARE":     "0.01",
+			"CONTAUTH_GUARDS_MAX_DECLINE_RATE": "0.3",
+			"CONTAUTH_GUARDS_DEAD_MAN_URL":     "https://example.com/alive",
+
+			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_MAX_CHARGES_PER_HOUR": "1000",
+			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_MAX_AMOUNT_PER_HOUR":  "EUR:100000,USD:5",
+			"CONTAUTH_SERVE_LISTEN":                                  "127.0.0.1:9000",
+			"CONTAUTH_SERVE_PRIVATE_LISTEN":                          "127.0.0.1:9001",
+			"CONTAUTH_LOG_FORMAT":                                    "json",
+			"CONTAUTH_LOG_LEVEL":                                     "debug",
 
 			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_GATEWAY":         "adyen",
 			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_ENVIRONMENT":     "live",
@@ -255,7 +263,7 @@ func TestLoad_everyFieldHasASetting(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := config.Default()
-	before.MerchantAccounts = []config.MerchantAccount{{MaxInFlight: 64, Environment: "test", WebhookKeys: make([]secret.String, 1)}}
+	before.MerchantAccounts = []config.MerchantAccount{{MaxAmountPerHour: []config.AmountLimit{{}}, MaxInFlight: 64, Environment: "test", WebhookKeys: make([]secret.String, 1)}}
 	unchanged(t, "Config", reflect.ValueOf(before), reflect.ValueOf(got))
 }
 

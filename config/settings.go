@@ -36,6 +36,15 @@ var settings = []setting[Config]{
 		return err
 	}},
 	{key: "guards.outage_limit", fallback: "1h", set: duration(func(c *Config) *time.Duration { return &c.Guards.OutageLimit })},
+	{key: "guards.canary_items", fallback: "0", set: whole(func(c *Config) *int { return &c.Guards.CanaryItems })},
+	{key: "guards.canary_share", fallback: "0", set: fraction(func(c *Config) *float64 { return &c.Guards.CanaryShare })},
+	{key: "guards.max_decline_rate", fallback: "0.5", set: fraction(func(c *Config) *float64 { return &c.Guards.MaxDeclineRate })},
+	{key: "guards.dead_man_url", secret: true, set: func(c *Config, text string) error {
+		if text != "" {
+			c.Guards.DeadManURL = secret.New(text)
+		}
+		return nil
+	}},
 	{key: "timing.flush", fallback: "20ms", set: duration(func(c *Config) *time.Duration { return &c.Timing.Flush })},
 	{key: "serve.listen", fallback: "127.0.0.1:8080", set: word(func(c *Config) *string { return &c.Serve.Listen })},
 	{key: "serve.private_listen", set: word(func(c *Config) *string { return &c.Serve.PrivateListen })},
@@ -57,14 +66,7 @@ var accountSettings = []setting[MerchantAccount]{
 		a.APIKey = secret.New(text)
 		return nil
 	}},
-	{key: "max_in_flight", fallback: "64", set: func(a *MerchantAccount, text string) error {
-		n, err := strconv.Atoi(text)
-		if err != nil {
-			return fmt.Errorf("%q is no whole number: write one such as 64", clip(text))
-		}
-		a.MaxInFlight = n
-		return nil
-	}},
+	{key: "max_in_flight", fallback: "64", set: whole(func(a *MerchantAccount) *int { return &a.MaxInFlight })},
 	{key: "rate_per_second", fallback: "0", set: func(a *MerchantAccount, text string) error {
 		rate, err := strconv.ParseFloat(text, 64)
 		if err != nil || math.IsNaN(rate) || math.IsInf(rate, 0) {
@@ -72,6 +74,11 @@ var accountSettings = []setting[MerchantAccount]{
 		}
 		a.RatePerSecond = rate
 		return nil
+	}},
+	{key: "max_charges_per_hour", fallback: "0", set: whole(func(a *MerchantAccount) *int64 { return &a.MaxChargesPerHour })},
+	{key: "max_amount_per_hour", list: true, set: func(a *MerchantAccount, text string) (err error) {
+		a.MaxAmountPerHour, err = parseAmounts(text)
+		return err
 	}},
 	{key: "webhook_user", set: word(func(a *MerchantAccount) *string { return &a.WebhookUser })},
 	{key: "webhook_password", secret: true, set: func(a *MerchantAccount, text string) error {
@@ -94,6 +101,47 @@ func word[T any](field func(*T) *string) func(*T, string) error {
 		*field(t) = text
 		return nil
 	}
+}
+
+func whole[T any, N int | int64](field func(*T) *N) func(*T, string) error {
+	return func(t *T, text string) error {
+		n, err := strconv.ParseInt(text, 10, 63)
+		if err != nil {
+			return fmt.Errorf("%q is no whole number: write one such as 64", clip(text))
+		}
+		*field(t) = N(n)
+		return nil
+	}
+}
+
+// fraction reads a share of one; what is no number at all is refused here, what is
+// out of range by Validate.
+func fraction[T any](field func(*T) *float64) func(*T, string) error {
+	return func(t *T, text string) error {
+		share, err := strconv.ParseFloat(text, 64)
+		if err != nil || math.IsNaN(share) {
+			return fmt.Errorf("%q is no share: write one from 0 to 1, such as 0.01", clip(text))
+		}
+		*field(t) = share
+		return nil
+	}
+}
+
+// parseAmounts reads "EUR:100000,USD:50000". An empty text is an empty list.
+func parseAmounts(text string) ([]AmountLimit, error) {
+	if strings.TrimSpace(text) == "" {
+		return nil, nil
+	}
+	var list []AmountLimit
+	for part := range strings.SplitSeq(text, ",") {
+		currency, minor, found := strings.Cut(strings.TrimSpace(part), ":")
+		n, err := strconv.ParseInt(minor, 10, 64)
+		if !found || err != nil {
+			return nil, fmt.Errorf("%q is no amount: write a currency and minor units, such as EUR:100000", clip(part))
+		}
+		list = append(list, AmountLimit{currency, n})
+	}
+	return list, nil
 }
 
 func duration[T any](field func(*T) *time.Duration) func(*T, string) error {

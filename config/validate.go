@@ -24,11 +24,9 @@ func (c Config) faults(origin map[string]string) Faults {
 	v := validator{origin: origin}
 	v.database(c.Database)
 	v.timing(c.Timing)
-	if c.Guards.OutageLimit <= 0 {
-		v.fault("guards.outage_limit", "%s is not more than zero: write a duration such as 1h", c.Guards.OutageLimit)
-	}
 	v.serve(c.Serve)
 	v.log(c.Log)
+	v.guards(c.Guards)
 	first := map[string]int{}
 	for i, a := range c.MerchantAccounts {
 		v.account(i, a)
@@ -148,6 +146,29 @@ func (v *validator) log(l Log) {
 	}
 }
 
+func (v *validator) guards(g Guards) {
+	if g.OutageLimit <= 0 {
+		v.fault("guards.outage_limit", "%s is not more than zero: write a duration such as 1h", g.OutageLimit)
+	}
+	if g.CanaryItems < 0 {
+		v.fault("guards.canary_items", "%d is negative: write a number of charges, or 0 for no canary", g.CanaryItems)
+	}
+	if !(g.CanaryShare >= 0 && g.CanaryShare <= 1) {
+		v.fault("guards.canary_share", "%g is not from 0 to 1", g.CanaryShare)
+	}
+	if !(g.MaxDeclineRate >= 0 && g.MaxDeclineRate <= 1) {
+		v.fault("guards.max_decline_rate", "%g is not from 0 to 1", g.MaxDeclineRate)
+	}
+	if g.DeadManURL.IsEmpty() {
+		return
+	}
+	if u, err := url.Parse(g.DeadManURL.Reveal()); err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http") {
+		v.fault("guards.dead_man_url", "this is no address: write one such as https://example.com/alive")
+	}
+}
+
+var currencyCode = regexp.MustCompile(`^[A-Z]{3}$`)
+
 var accountID = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,80}$`)
 
 func (v *validator) account(i int, a MerchantAccount) {
@@ -172,6 +193,7 @@ func (v *validator) account(i int, a MerchantAccount) {
 	} else if strings.ContainsFunc(a.APIKey.Reveal(), notInHeader) {
 		fault("api_key", "it holds a blank or a character that no HTTP header may: look for a line too many")
 	}
+	v.hourLimits(a, fault)
 	if a.MaxInFlight < 1 || a.MaxInFlight > maxInFlight {
 		fault("max_in_flight", "%d is not from 1 to %d", a.MaxInFlight, maxInFlight)
 	}
@@ -206,6 +228,23 @@ func (v *validator) webhooks(i int, a MerchantAccount) {
 		if !webhookKey.MatchString(key.Reveal()) {
 			fault("webhook_keys", "key %d is not the 64 hexadecimal digits that the Customer Area shows", n+1)
 		}
+	}
+}
+
+// hourLimits checks what stops an account.
+func (v *validator) hourLimits(a MerchantAccount, fault func(key, format string, args ...any)) {
+	if a.MaxChargesPerHour < 0 {
+		fault("max_charges_per_hour", "%d is negative: write a number of charges, or 0 for no limit", a.MaxChargesPerHour)
+	}
+	seen := map[string]bool{}
+	for _, l := range a.MaxAmountPerHour {
+		switch {
+		case !currencyCode.MatchString(l.Currency) || l.Minor <= 0:
+			fault("max_amount_per_hour", "%q is no limit: write a currency and minor units above 0, such as EUR:100000", clip(l.String()))
+		case seen[l.Currency]:
+			fault("max_amount_per_hour", "%s stands there twice", l.Currency)
+		}
+		seen[l.Currency] = true
 	}
 }
 

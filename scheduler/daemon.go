@@ -68,11 +68,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 	jobs.Schedule(cron.Every(time.Second), cron.FuncJob(func() { d.plan(ctx) }))
 	jobs.Schedule(cron.Every(dayEvery), cron.FuncJob(func() { d.closeDays(ctx) }))
 	jobs.Start()
-	var reading sync.WaitGroup
-	reading.Go(func() { d.read(ctx) })
+	var others sync.WaitGroup
+	others.Go(func() { d.read(ctx) })
+	others.Go(func() { d.closeDays(ctx) }) // a minute before its first turn
 	err := d.runner.Serve(ctx)
 	<-jobs.Stop().Done()
-	reading.Wait()
+	others.Wait()
 	return err
 }
 

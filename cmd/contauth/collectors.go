@@ -59,6 +59,9 @@ func (s *session) newRunner(ctx context.Context, logger hclog.Logger, adjust fun
 	opts := scheduler.Options{
 		Lease: t.Lease, GatewayTimeout: t.GatewayTimeout, ClaimAhead: t.ClaimAhead,
 		Flush: t.Flush, Replays: t.Replays, Repair: s.repair,
+		Canary: scheduler.Canary{
+			Items: s.config.Guards.CanaryItems, Share: s.config.Guards.CanaryShare, MaxDeclineRate: s.config.Guards.MaxDeclineRate,
+		},
 	}
 	if adjust != nil {
 		adjust(&opts)

@@ -157,7 +157,11 @@ func (e *env) serve(ctx context.Context, s *session, open listeners) error {
 	others.Go(endAtSecondSignal(serving, logger))
 
 	logger.Info("serving", "version", programVersion(), "merchant_accounts", len(s.config.MerchantAccounts))
-	err = scheduler.NewDaemon(s.db, runner, scheduler.DaemonOptions{}, logger).Run(working)
+	var opts scheduler.DaemonOptions
+	if url := s.config.Guards.DeadManURL; !url.IsEmpty() {
+		opts.DayCompleted = tellDeadMan(url)
+	}
+	err = scheduler.NewDaemon(s.db, runner, opts, logger).Run(working)
 	if ctx.Err() == nil && working.Err() != nil {
 		err = context.Cause(working)
 	}

@@ -102,12 +102,17 @@ func (w *world) exec(query string, args ...any) {
 func TestServe_AnswersProbes(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, worldOptions{})
+	w.importCharges(1, nil)
+	id := w.plan()
 	p, url := w.serveHTTP()
 	w.awaitAnswer(url+"/healthz", 200, "alive")
 	w.awaitAnswer(url+"/readyz", 200, "ready")
 	for _, name := range []string{"contauth_ready 1", "contauth_fire_lag_seconds", "contauth_due_lag_seconds", `contauth_runs{state="running"} 0`, `contauth_lane_queued{merchant_account="DemoEU"} 0`, "contauth_build_info"} {
 		w.awaitAnswer(url+"/metrics", 200, "\n"+name)
 	}
+	w.exec(`UPDATE runs SET state = 'running' WHERE id = $1`, id)
+	w.awaitAnswer(url+"/metrics", 200, `contauth_answers_total{class="",merchant_account="DemoEU",outcome="authorised"} 1`)
+	w.awaitAnswer(url+"/metrics", 200, `contauth_attempt_duration_seconds_count{merchant_account="DemoEU"} 1`)
 	// A migration that another version made.
 	w.exec(`INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)`)
 	w.awaitAnswer(url+"/readyz", 503, "the database has migration 9999, which this program does not know")
@@ -140,7 +145,7 @@ func TestServe_Stops(t *testing.T) {
 		code    int
 		paid    int
 	}{
-		{"one signal drains", "3s", 1, exitDone, 1},
+		{"one signal drains", "5s", 1, exitDone, 1},
 		{"a second one ends it at once", "30s", 2, exitFailure, 0},
 	}
 	for _, tt := range tests {

@@ -3,6 +3,8 @@ package main
 import (
 	"fmt"
 	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
 	"strings"
 	"syscall"
 	"testing"
@@ -264,4 +266,60 @@ func TestServe_OutagePastItsLimit(t *testing.T) {
 		t.Errorf("%d payments were made", got)
 	}
 	w.requireSound()
+}
+
+// The first charges of a run go ahead; when too many of them are declined the run
+// is paused, and a person who resumes it lets the rest follow.
+func TestServe_CanaryPausesTheRun(t *testing.T) {
+	t.Parallel()
+	const n, canary = 40, 6
+	w := newWorld(t, worldOptions{})
+	w.write("contauth.yaml", w.read("contauth.yaml")+fmt.Sprintf("guards: {canary_items: %d, max_decline_rate: 0.4}\n", canary))
+	w.importCharges(n, func(i int) string {
+		if i < canary && i%2 == 0 {
+			return ".refuse12"
+		}
+		return ""
+	})
+	daemons := []*process{w.serve(), w.serve()}
+	id := w.plan()
+	w.startRun(id)
+	await(t, "the run to be paused", func() bool { return w.report(id).State == "paused" })
+	if got := w.stats().Payments; got != canary {
+		t.Errorf("%d charges went ahead, want %d", got, canary)
+	}
+	if run := w.report(id); !strings.Contains(run.Reason, "3 of the first 6 answers were declined") {
+		t.Errorf("the reason: %q", run.Reason)
+	}
+	for _, d := range daemons {
+		d.signal(syscall.SIGTERM)
+		d.wait()
+	}
+	w.contauth(exitDeclined, "run", "resume", id)
+	if got := w.states()["paid"]; got != n-canary/2 {
+		t.Errorf("%d are paid after the resume, want %d", got, n-canary/2)
+	}
+	w.requireSound()
+}
+
+// Each complete day is told once to a dead-man's switch, whatever the number of daemons.
+func TestServe_TellsOfEachCompleteDay(t *testing.T) {
+	t.Parallel()
+	told := make(chan string, 100)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { told <- r.URL.Path }))
+	t.Cleanup(server.Close)
+	w := newWorld(t, worldOptions{})
+	w.write("contauth.yaml", w.read("contauth.yaml")+fmt.Sprintf("guards: {dead_man_url: %q}\n", server.URL+"/alive"))
+	w.contauth(0, "clock") // stores the merchant account
+	if _, err := w.db.Exec(`UPDATE instance SET created_at = now() - interval '4 days'`); err != nil {
+		t.Fatal(err)
+	}
+	w.serve()
+	w.serve()
+	days := w.count(`SELECT count(*) FROM generate_series((now() - interval '4 days')::date, (now() - interval '36 hours')::date, interval '1 day')`)
+	await(t, "every day to be complete", func() bool { return w.count(`SELECT count(*) FROM days WHERE complete`) >= days })
+	await(t, "every day to be told", func() bool { return len(told) >= days })
+	if len(told) != days {
+		t.Errorf("%d days were told, want %d", len(told), days)
+	}
 }

@@ -99,10 +99,21 @@ func accountSettings(cfg config.Config) []postgres.AccountSettings {
 	for _, a := range cfg.MerchantAccounts {
 		accounts = append(accounts, postgres.AccountSettings{
 			ID: a.ID, Gateway: a.Gateway, Environment: a.Environment, BaseURL: a.BaseURL, ReturnURL: a.ReturnURL,
-			MaxInFlight: a.MaxInFlight, RatePerSecond: a.RatePerSecond,
+			MaxInFlight: a.MaxInFlight, RatePerSecond: a.RatePerSecond, HourLimits: hourLimits(a),
 		})
 	}
 	return accounts
+}
+
+func hourLimits(a config.MerchantAccount) postgres.HourLimits {
+	limits := postgres.HourLimits{Charges: a.MaxChargesPerHour}
+	for _, l := range a.MaxAmountPerHour {
+		if limits.AmountMinor == nil {
+			limits.AmountMinor = map[string]int64{}
+		}
+		limits.AmountMinor[l.Currency] = l.Minor
+	}
+	return limits
 }
 
 // close gives everything back. The last process that uses a private Postgres

@@ -131,6 +131,16 @@ func (db *DB) RegisterProcess(ctx context.Context, version string) (scheduler.Pr
 	return id, nil
 }
 
+// finds answers a question of one row, which a loop asks before it takes locks:
+// most of the time there is nothing to do.
+func (db *DB) finds(ctx context.Context, query string) (bool, error) {
+	var found bool
+	if err := db.sqlx.GetContext(ctx, &found, query); err != nil {
+		return false, fmt.Errorf("look for work: %w", unavailable(err))
+	}
+	return found, nil
+}
+
 // notFound turns "no rows" into billing.ErrNotFound.
 func notFound(err error) error {
 	if errors.Is(err, sql.ErrNoRows) {

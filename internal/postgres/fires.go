@@ -20,6 +20,12 @@ const schedulesAtOnce = 100
 // now, and lets those go on that waited for an unfinished run. Any number of
 // daemons may do so at once: each schedule's row is locked by one of them.
 func (db *DB) RecordFires(ctx context.Context) error {
+	const any = `
+		SELECT EXISTS (SELECT FROM schedules WHERE state = 'active' AND next_fire_at <= business_now())
+		    OR EXISTS (SELECT FROM fires WHERE outcome = 'coalesced')`
+	if found, err := db.finds(ctx, any); !found || err != nil {
+		return err
+	}
 	err := db.inTx(ctx, "record fires", func(tx *sqlx.Tx) error {
 		const query = `
 			SELECT` + scheduleColumns + ` FROM schedules s
@@ -258,6 +264,11 @@ func closeFire(ctx context.Context, tx *sqlx.Tx, fire *scheduler.FireToPlan, id 
 // StartFiredRuns starts the runs of schedules that need no approval, or have it,
 // and returns them.
 func (db *DB) StartFiredRuns(ctx context.Context) ([]scheduler.Run, error) {
+	const any = `
+		SELECT EXISTS (SELECT FROM runs WHERE state = 'planned' AND state NOT IN ('completed', 'aborted') AND schedule_id IS NOT NULL)`
+	if found, err := db.finds(ctx, any); !found || err != nil {
+		return nil, err
+	}
 	var started []scheduler.Run
 	err := db.inTx(ctx, "start runs of schedules", func(tx *sqlx.Tx) error {
 		const query = `

@@ -104,6 +104,9 @@ func (r inboxRow) event() billing.Event {
 // do, are applied together; each of the others has a transaction of its own, so
 // that one that fails holds up no other.
 func (db *DB) ApplyEvents(ctx context.Context, limit int) (int, error) {
+	if found, err := db.finds(ctx, `SELECT EXISTS (SELECT FROM inbox WHERE next_try_at <= clock_timestamp())`); !found || err != nil {
+		return 0, err
+	}
 	known, err := db.applyKnown(ctx, limit)
 	if err != nil || known == limit {
 		return known, err
