@@ -177,7 +177,7 @@ CREATE TABLE observations (
     detail            text        NOT NULL DEFAULT '',
     PRIMARY KEY (charge_id, attempt, id),
     CONSTRAINT observation_attempt_is_positive CHECK (attempt >= 1),
-    CONSTRAINT observation_source_is_known CHECK (source IN ('api', 'replay', 'resolver', 'webhook', 'person')),
+    CONSTRAINT observation_source_is_known CHECK (source IN ('api', 'replay', 'resolver', 'person')),
     CONSTRAINT observation_outcome_is_known CHECK (outcome IN ('authorised', 'refused', 'pending', 'not_sent', 'not_processed', 'unknown')),
     CONSTRAINT observation_counts_only_answers CHECK (NOT counted OR outcome IN ('authorised', 'refused', 'not_processed'))
 );

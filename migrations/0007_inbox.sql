@@ -50,6 +50,14 @@ CREATE TABLE charge_reversals (
 );
 COMMENT ON TABLE charge_reversals IS 'What was taken back of a charge, added up from the events in the inbox. A charge without a row has nothing reversed.';
 
+ALTER TABLE observations
+    DROP CONSTRAINT observation_source_is_known,
+    ADD CONSTRAINT observation_source_is_known CHECK (source IN ('api', 'replay', 'resolver', 'webhook', 'person'));
+
 -- +goose Down
+DELETE FROM observations WHERE source = 'webhook';
+ALTER TABLE observations
+    DROP CONSTRAINT observation_source_is_known,
+    ADD CONSTRAINT observation_source_is_known CHECK (source IN ('api', 'replay', 'resolver', 'person'));
 DROP TABLE charge_reversals;
 DROP TABLE inbox;

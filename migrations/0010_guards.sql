@@ -12,22 +12,22 @@ COMMENT ON TABLE run_canaries IS 'Parts of runs whose first charges have been ju
 
 ALTER TABLE merchant_accounts
     ADD COLUMN max_charges_per_hour bigint NOT NULL DEFAULT 0,
-    ADD COLUMN max_amount_per_hour  jsonb  NOT NULL DEFAULT '{}',
+    ADD COLUMN max_money_per_hour  jsonb  NOT NULL DEFAULT '{}',
     ADD CONSTRAINT merchant_account_max_charges_is_not_negative CHECK (max_charges_per_hour >= 0);
 COMMENT ON COLUMN merchant_accounts.max_charges_per_hour IS 'More than so many in an hour stop the account until a person unpauses it; 0 for no limit.';
-COMMENT ON COLUMN merchant_accounts.max_amount_per_hour IS 'The same for money: minor units by currency.';
+COMMENT ON COLUMN merchant_accounts.max_money_per_hour IS 'The same for money: minor units by currency.';
 
 CREATE TABLE account_hours (
     merchant_account text        NOT NULL REFERENCES merchant_accounts (id),
     hour             timestamptz NOT NULL,
     currency         currency_code NOT NULL,
     charges          bigint      NOT NULL,
-    amount_minor     numeric     NOT NULL,
+    amount_minor     bigint      NOT NULL,
     PRIMARY KEY (merchant_account, hour, currency)
 ) WITH (fillfactor = 50);
 COMMENT ON TABLE account_hours IS 'What was claimed at each account with an hourly limit, by hour of the database''s clock. Charges that were given back unsent stay counted: the limit errs on the safe side.';
 
 -- +goose Down
 DROP TABLE account_hours;
-ALTER TABLE merchant_accounts DROP COLUMN max_charges_per_hour, DROP COLUMN max_amount_per_hour;
+ALTER TABLE merchant_accounts DROP COLUMN max_charges_per_hour, DROP COLUMN max_money_per_hour;
 DROP TABLE run_canaries;

@@ -14,7 +14,7 @@ CREATE TABLE public.account_hours (
     hour             timestamp with time zone NOT NULL,
     currency         currency_code            NOT NULL,
     charges          bigint                   NOT NULL,
-    amount_minor     numeric                  NOT NULL,
+    amount_minor     bigint                   NOT NULL,
     CONSTRAINT account_hours_pkey PRIMARY KEY (merchant_account, hour, currency)
 ) WITH (fillfactor=50);
 COMMENT ON TABLE public.account_hours IS 'What was claimed at each account with an hourly limit, by hour of the database''s clock. Charges that were given back unsent stay counted: the limit errs on the safe side.';
@@ -252,7 +252,7 @@ CREATE TABLE public.merchant_accounts (
     next_send_at         timestamp with time zone NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone,
     backoff_until        timestamp with time zone NOT NULL DEFAULT '1970-01-01 00:00:00+00'::timestamp with time zone,
     max_charges_per_hour bigint                   NOT NULL DEFAULT 0,
-    max_amount_per_hour  jsonb                    NOT NULL DEFAULT '{}'::jsonb,
+    max_money_per_hour   jsonb                    NOT NULL DEFAULT '{}'::jsonb,
     CONSTRAINT merchant_accounts_pkey PRIMARY KEY (id),
     CONSTRAINT merchant_account_environment_is_known CHECK ((environment = ANY (ARRAY['test'::text, 'live'::text]))),
     CONSTRAINT merchant_account_gateway_is_known CHECK ((gateway = ANY (ARRAY['adyen'::text, 'mastercard'::text]))),
@@ -264,7 +264,7 @@ CREATE TABLE public.merchant_accounts (
 COMMENT ON TABLE public.merchant_accounts IS 'One account at one gateway in one environment. Every claim locks its row: that is where all processes together keep the rate, the back-off and the number in flight.';
 COMMENT ON COLUMN public.merchant_accounts.next_send_at IS 'The first moment of the database''s clock that no request has reserved yet; only used with a rate.';
 COMMENT ON COLUMN public.merchant_accounts.max_charges_per_hour IS 'More than so many in an hour stop the account until a person unpauses it; 0 for no limit.';
-COMMENT ON COLUMN public.merchant_accounts.max_amount_per_hour IS 'The same for money: minor units by currency.';
+COMMENT ON COLUMN public.merchant_accounts.max_money_per_hour IS 'The same for money: minor units by currency.';
 
 CREATE TABLE public.observations (
     id                bigint                   GENERATED ALWAYS AS IDENTITY,

@@ -29,9 +29,10 @@ func (c Canary) end(first, last int) int {
 
 // A CanaryVerdict says how the canary of a part did.
 type CanaryVerdict struct {
-	Open     int  // charges without an answer so far
+	Open     int  // charges that are due, or on their way
 	Answered int  // approved or declined
 	Declined int  // of those
+	Silent   int  // sent, and without an answer: unknown, pending or not processed
 	Decided  bool // somebody, or an earlier look, let the run go on
 }
 
@@ -69,6 +70,9 @@ func (w *work) judgeCanary(ctx context.Context, p *part, end int) (bool, error) 
 			continue
 		}
 		reason := ""
+		if v.Answered == 0 && v.Silent > 0 {
+			reason = fmt.Sprintf("canary at %s: none of the first %d charges has an answer", account, v.Silent)
+		}
 		if v.rate() > w.opts.Canary.MaxDeclineRate {
 			reason = fmt.Sprintf("canary at %s: %d of the first %d answers were declined, more than %.0f %%", account, v.Declined, v.Answered, 100*w.opts.Canary.MaxDeclineRate)
 			w.logger.Error("a run is paused after its canary", "merchant_account", account, "declined", v.Declined, "answered", v.Answered)

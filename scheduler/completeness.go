@@ -3,6 +3,7 @@ package scheduler
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/contauth/contauth/billing"
@@ -28,6 +29,7 @@ type DayTotals struct {
 	Waived    Amount `json:"waived"`
 	Cancelled Amount `json:"cancelled"`
 	Postponed Amount `json:"postponed"` // a run left it out, with a reason
+	InRun     Amount `json:"in_run"`    // in a run that has not ended: it may await approval, or be paused
 	Untouched Amount `json:"untouched"` // due, and no run has looked at it
 	Unplanned Amount `json:"unplanned"` // cycles that no plan has made into charges
 }
@@ -35,26 +37,27 @@ type DayTotals struct {
 // IsComplete reports whether nothing of the day was missed.
 func (r DayReport) IsComplete() bool {
 	for _, t := range r.Currencies {
-		if t.Untouched.Count > 0 || t.Unplanned.Count > 0 {
+		if t.InRun.Count > 0 || t.Untouched.Count > 0 || t.Unplanned.Count > 0 {
 			return false
 		}
 	}
 	return true
 }
 
-// Missing says what of the day nobody has looked at, or "".
+// Missing says what of the day is not accounted for, or "".
 func (r DayReport) Missing() string {
-	text := ""
+	var told []string
 	for _, t := range r.Currencies {
 		if n := t.Untouched.Count + t.Unplanned.Count; n > 0 {
 			sum := billing.Money{Minor: t.Untouched.AmountMinor + t.Unplanned.AmountMinor, Currency: t.Currency}
-			if text != "" {
-				text += "; "
-			}
-			text += fmt.Sprintf("%d due on %s, %s, were in no run", n, r.Day, sum)
+			told = append(told, fmt.Sprintf("%d due on %s, %s, were in no run", n, r.Day, sum))
+		}
+		if t.InRun.Count > 0 {
+			told = append(told, fmt.Sprintf("%d due on %s, %s, are in a run that has not ended", t.InRun.Count, r.Day,
+				billing.Money{Minor: t.InRun.AmountMinor, Currency: t.Currency}))
 		}
 	}
-	return text
+	return strings.Join(told, "; ")
 }
 
 // A DayStore accounts for days.

@@ -60,6 +60,8 @@ func NewDaemon(store DaemonStore, runner *Runner, opts DaemonOptions, logger hcl
 // until ctx ends. Then it takes no more, and returns when what was sent is
 // answered and written down.
 func (d *Daemon) Run(ctx context.Context) error {
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
 	// In robfig/cron v3.0.1 the order matters: with Recover outside, a panic would
 	// leave SkipIfStillRunning's token taken, and the job would never run again.
 	log := cronLog{d.logger}
@@ -72,6 +74,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	others.Go(func() { d.read(ctx) })
 	others.Go(func() { d.closeDays(ctx) }) // a minute before its first turn
 	err := d.runner.Serve(ctx)
+	stop() // a daemon that cannot work must not stay up
 	<-jobs.Stop().Done()
 	others.Wait()
 	return err

@@ -105,6 +105,11 @@ func (w *work) claim(ctx, hard context.Context, p *part, after, last, size int) 
 	}
 	p.lane.setShare(res.Slots)
 	switch {
+	case res.Halt == billing.ReasonEndpointChanged && w.shared:
+		// Only this process is wrong about the endpoint: the others work on.
+		w.logger.Error("this process is configured with another base_url than the database has: it sends nothing to the account", "merchant_account", p.lane.account.MerchantAccount)
+		p.end()
+		return after, nil
 	case res.Halt != "":
 		w.stopPart(hard, p, res.Halt, "", "postponed")
 		return after, nil
@@ -116,6 +121,7 @@ func (w *work) claim(ctx, hard context.Context, p *part, after, last, size int) 
 		return after, nil
 	}
 	if len(res.Charges) > 0 {
+		p.lane.setRate(res.SendEvery)
 		answered := time.Now()
 		if slow := answered.Sub(before); slow > w.opts.Lease-w.opts.GatewayTimeout {
 			w.logger.Warn("the database answers too slowly for timing.lease: what was claimed is given back unsent", "took", slow.Round(time.Millisecond))

@@ -46,11 +46,13 @@ type lane struct {
 	lowWater int           // claim more when the queue is no longer than this
 	room     chan struct{} // wakes the feeder: the queue is low
 
-	quietUntil  time.Time // no claim before this moment
-	backOffs    int       // in a row, without an answer in between
-	outageSince time.Time // the first of them
-	rejections  int       // answers in a row that the gateway gave without trying
-	silences    int       // requests in a row without a readable answer
+	sendEvery   time.Duration // the distance of two requests at the account's rate; 0 without one
+	nextSend    time.Time     // with a rate: not before this moment
+	quietUntil  time.Time     // no claim before this moment
+	backOffs    int           // in a row, without an answer in between
+	outageSince time.Time     // the first of them
+	rejections  int           // answers in a row that the gateway gave without trying
+	silences    int           // requests in a row without a readable answer
 
 	answered atomic.Int64 // all answers, for the pace
 }
@@ -95,12 +97,17 @@ func (l *lane) take() *parcel {
 			next := l.queue[0]
 			wait := time.Duration(0)
 			if !next.SendAt.IsZero() {
-				wait = time.Until(next.SendAt)
+				// A request that is late, since those before it were slow, does not catch
+				// up: the next ones would leave together.
+				wait = max(time.Until(next.SendAt), time.Until(l.nextSend))
 			}
 			if wait <= 0 {
 				l.queue[0] = nil
 				l.queue = l.queue[1:]
 				l.inFlight++
+				if !next.SendAt.IsZero() {
+					l.nextSend = time.Now().Add(l.sendEvery)
+				}
 				if len(l.queue) <= l.lowWater {
 					l.signalRoom()
 				}
@@ -142,6 +149,13 @@ func (l *lane) close() {
 	l.closed = true
 	l.mu.Unlock()
 	l.changed.Broadcast()
+}
+
+// setRate takes over the distance of two requests.
+func (l *lane) setRate(every time.Duration) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.sendEvery = every
 }
 
 // setShare takes over this process's share of max_in_flight.
@@ -269,6 +283,11 @@ func (l *lane) stepBack(wish time.Duration) (brake, time.Duration) {
 	now := time.Now()
 	if now.Before(l.quietUntil) {
 		return brakeNone, 0
+	}
+	// A wait that ended long ago belongs to another outage: others may have had
+	// answers since.
+	if now.Sub(l.quietUntil) > 2*longestBackOff {
+		l.backOffs = 0
 	}
 	if l.backOffs++; l.backOffs == 1 {
 		l.outageSince = now

@@ -18,6 +18,7 @@ type part struct {
 	onTheWay    int          // charges queued, in flight, or being given back
 	stopped     *AccountStop // why nothing more is sent; nil while it works
 	disposition string       // what becomes of the items of a stopped part
+	left        bool         // to other processes
 }
 
 func newPart(l *lane, first, last int) *part {
@@ -71,13 +72,23 @@ func (p *part) isIdle() bool {
 func (p *part) stop(reason billing.Reason, detail, disposition string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.stopped != nil {
+	if p.stopped != nil || p.left {
 		return false
 	}
 	p.stopped = &AccountStop{MerchantAccount: p.lane.account.MerchantAccount, Reason: reason, Detail: detail}
 	p.disposition = disposition
 	close(p.ended)
 	return true
+}
+
+// end lets this process do nothing more for the part, which is left to others.
+func (p *part) end() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.stopped == nil && !p.left {
+		p.left = true
+		close(p.ended)
+	}
 }
 
 // stopReason returns why the part ended and what becomes of its items, or nil.
@@ -89,6 +100,7 @@ func (p *part) stopReason() (*AccountStop, string) {
 
 // isStopped reports whether nothing more of the part is sent.
 func (p *part) isStopped() bool {
-	stopped, _ := p.stopReason()
-	return stopped != nil
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.stopped != nil || p.left
 }

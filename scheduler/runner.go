@@ -118,7 +118,7 @@ func (r *Runner) Work(ctx context.Context, id RunID, actor string, report func(P
 	}
 	w := c.newWork(run, accounts, report)
 	err = c.run(ctx, func(soft, hard context.Context) (err error) {
-		result, err = w.do(soft, hard, true)
+		result, err = w.do(soft, hard)
 		return err
 	})
 	return result, err

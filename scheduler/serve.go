@@ -83,7 +83,9 @@ func (c *crew) workOne(soft, hard context.Context, run Run) bool {
 	if missing := c.needsLanes(run.ID, accounts); missing != nil {
 		c.logger.Warn("a part of a run is left to other processes", "run_id", run.ID, "error", missing)
 	}
-	result, err := c.newWork(run, accounts, nil).do(soft, hard, false)
+	w := c.newWork(run, accounts, nil)
+	w.shared = true
+	result, err := w.do(soft, hard)
 	if err != nil {
 		return c.cannotWork(soft, run, err)
 	}

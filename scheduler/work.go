@@ -19,6 +19,7 @@ type work struct {
 	tally  *tally
 	report func(Progress)
 	logger hclog.Logger
+	shared bool                    // other processes are expected to work the run
 	stop   context.CancelCauseFunc // ends claiming; set before anybody sees the work
 }
 
@@ -35,7 +36,7 @@ func (c *crew) newWork(run Run, accounts []RunAccount, report func(Progress)) *w
 // do works the run until every item is accounted for, it is stopped, or soft
 // ends. What it sent is then answered and written down, and what it did not send
 // is given back.
-func (w *work) do(soft, hard context.Context, replays bool) (Result, error) {
+func (w *work) do(soft, hard context.Context) (Result, error) {
 	ctx, stop := context.WithCancelCause(soft)
 	defer stop(nil)
 	w.stop = stop
@@ -51,7 +52,7 @@ func (w *work) do(soft, hard context.Context, replays bool) (Result, error) {
 		})
 	}
 	feeding.Wait()
-	if replays && ctx.Err() == nil {
+	if !w.shared && ctx.Err() == nil {
 		w.awaitReplays(ctx)
 	}
 	var cause error

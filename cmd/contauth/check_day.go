@@ -58,7 +58,7 @@ func (e *env) printDay(r scheduler.DayReport) error {
 		}{
 			{"paid", c.Paid}, {"unpaid", c.Unpaid}, {"retrying", c.Retrying}, {"pending", c.Pending}, {"unknown", c.Unknown}, {"held", c.Held},
 			{"postponed", c.Postponed}, {"waived", c.Waived}, {"cancelled", c.Cancelled},
-			{"MISSING: in no run", c.Untouched}, {"MISSING: no charge yet", c.Unplanned},
+			{"MISSING: its run has not ended", c.InRun}, {"MISSING: in no run", c.Untouched}, {"MISSING: no charge yet", c.Unplanned},
 		} {
 			if row.amount.Count > 0 {
 				t.AppendRow(table.Row{"  " + row.name, row.amount.Count, money(row.amount, c.Currency)})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -157,10 +158,13 @@ func TestSubscriptions_allowDigits(t *testing.T) {
 	}
 }
 
+var testCard = regexp.MustCompile(`(^|[^0-9])4111111111111111([^0-9]|$)`)
+
 // FuzzSubscriptions compares with encoding/csv: what it takes for a table is one
 // here too, line by line, and nothing that is refused as a card number is told.
 func FuzzSubscriptions(f *testing.F) {
 	f.Add(header + line())
+	f.Add(header + line("amount_minor=A04111111111111111"))
 	f.Add(header + line("description=\"a\r\nb\"\"c\"") + line("reference=4111111111111111"))
 	f.Fuzz(func(t *testing.T, file string) {
 		if !strings.HasPrefix(file, header) || len(file) > 60_000 {
@@ -168,7 +172,8 @@ func FuzzSubscriptions(f *testing.F) {
 		}
 		rows, bad := readAll(t, file, options())
 		for _, text := range bad {
-			if strings.Contains(text, "4111111111111111") {
+			// Within a longer row of digits it is none: see hasCardNumber.
+			if testCard.MatchString(text) {
 				t.Errorf("card number told: %s", text)
 			}
 		}

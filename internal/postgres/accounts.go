@@ -48,7 +48,7 @@ func syncAccount(ctx context.Context, tx *sqlx.Tx, a AccountSettings) error {
 		MaxInFlight int     `db:"max_in_flight"`
 		Rate        float64 `db:"rate_per_second"`
 		MaxCharges  int64   `db:"max_charges_per_hour"`
-		MaxAmount   []byte  `db:"max_amount_per_hour"`
+		MaxAmount   []byte  `db:"max_money_per_hour"`
 	}
 	// No claim in between: it would open attempts that the check below does not
 	// see. The row is locked first and its settings are read then: joined in one
@@ -58,7 +58,7 @@ func syncAccount(ctx context.Context, tx *sqlx.Tx, a AccountSettings) error {
 		return fmt.Errorf("lock merchant account %s: %w", a.ID, err)
 	}
 	const read = `
-		SELECT a.gateway, a.environment, s.base_url, s.return_url, a.max_in_flight, a.rate_per_second, a.max_charges_per_hour, a.max_amount_per_hour
+		SELECT a.gateway, a.environment, s.base_url, s.return_url, a.max_in_flight, a.rate_per_second, a.max_charges_per_hour, a.max_money_per_hour
 		  FROM merchant_accounts a JOIN account_settings s ON s.id = a.settings_id
 		 WHERE a.id = $1`
 	err := notFound(tx.GetContext(ctx, &now, read, a.ID))
@@ -88,6 +88,10 @@ func syncAccount(ctx context.Context, tx *sqlx.Tx, a AccountSettings) error {
 func refuseLiveOnTestClock(ctx context.Context, tx *sqlx.Tx, a AccountSettings) error {
 	if a.Environment != "live" {
 		return nil
+	}
+	// No test clock may be set before this account is known.
+	if _, err := tx.ExecContext(ctx, `LOCK TABLE test_clock IN SHARE MODE`); err != nil {
+		return fmt.Errorf("lock test clock: %w", err)
 	}
 	var moved bool
 	if err := tx.GetContext(ctx, &moved, `SELECT EXISTS (SELECT FROM test_clock)`); err != nil {
@@ -130,11 +134,11 @@ func storeAccount(ctx context.Context, tx *sqlx.Tx, a AccountSettings) error {
 		return fmt.Errorf("store settings of merchant account %s: %w", a.ID, err)
 	}
 	const store = `
-		INSERT INTO merchant_accounts (id, gateway, environment, settings_id, max_in_flight, rate_per_second, max_charges_per_hour, max_amount_per_hour)
+		INSERT INTO merchant_accounts (id, gateway, environment, settings_id, max_in_flight, rate_per_second, max_charges_per_hour, max_money_per_hour)
 		VALUES ($1, $2, $3, $4, $5, $6, $7, $8)
 		ON CONFLICT (id) DO UPDATE
 		   SET settings_id = excluded.settings_id, max_in_flight = excluded.max_in_flight, rate_per_second = excluded.rate_per_second,
-		       max_charges_per_hour = excluded.max_charges_per_hour, max_amount_per_hour = excluded.max_amount_per_hour`
+		       max_charges_per_hour = excluded.max_charges_per_hour, max_money_per_hour = excluded.max_money_per_hour`
 	amounts, err := json.Marshal(a.HourLimits.AmountMinor)
 	if err != nil {
 		return fmt.Errorf("store merchant account %s: %w", a.ID, err)
@@ -173,7 +177,7 @@ type account struct {
 	RateFree    seconds `db:"rate_free"`            // from now until the rate allows a request
 	Stopped     bool    `db:"stopped"`              // by the kill switch
 	MaxCharges  int64   `db:"max_charges_per_hour"` // 0 for no limit
-	MaxAmount   []byte  `db:"max_amount_per_hour"`  // JSON: minor units by currency
+	MaxAmount   []byte  `db:"max_money_per_hour"`  // JSON: minor units by currency
 	Unbound     bool    `db:"-"`                    // live, and the database is not the one that was bound
 }
 
@@ -208,7 +212,7 @@ func (a account) reserve(ctx context.Context, tx *sqlx.Tx, merchantAccount strin
 
 const (
 	lockAccountQuery = `
-		SELECT environment, gateway, settings_id, max_in_flight, rate_per_second, max_charges_per_hour, max_amount_per_hour,
+		SELECT environment, gateway, settings_id, max_in_flight, rate_per_second, max_charges_per_hour, max_money_per_hour,
 		       greatest(extract(epoch FROM backoff_until - clock_timestamp()), 0)::double precision AS back_off,
 		       greatest(extract(epoch FROM next_send_at - clock_timestamp()), 0)::double precision AS rate_free
 		  FROM merchant_accounts

@@ -17,6 +17,8 @@ func (db *DB) JudgeCanary(ctx context.Context, id scheduler.RunID, merchantAccou
 		                           OR i.disposition IS NULL AND c.state = 'due' AND c.answered = i.answered) AS open,
 		       count(o.outcome) AS answered,
 		       count(*) FILTER (WHERE o.outcome = 'refused') AS declined,
+		       count(*) FILTER (WHERE i.disposition IS NULL AND o.outcome IS NULL
+		                          AND (c.state IN ('unknown', 'pending') OR c.answered > i.answered)) AS silent,
 		       EXISTS (SELECT FROM run_canaries k WHERE k.run_id = $1 AND k.merchant_account = $2) AS decided
 		  FROM run_items i
 		  JOIN charges c ON c.id = i.charge_id
@@ -28,6 +30,7 @@ func (db *DB) JudgeCanary(ctx context.Context, id scheduler.RunID, merchantAccou
 		Open     int  `db:"open"`
 		Answered int  `db:"answered"`
 		Declined int  `db:"declined"`
+		Silent   int  `db:"silent"`
 		Decided  bool `db:"decided"`
 	}
 	if err := db.sqlx.GetContext(ctx, &row, query, id, merchantAccount, end); err != nil {

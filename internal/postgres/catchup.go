@@ -85,7 +85,7 @@ const missedCycles = `
 	           AND ($5 = '' OR c.currency = $5)
 	           AND (cardinality($6::text[]) = 0 OR c.reference = ANY ($6) OR s.reference = ANY ($6))
 	           AND NOT EXISTS (SELECT FROM run_items i WHERE i.charge_id = c.id AND i.run_id <> $7)
-	           FOR UPDATE OF c) m`
+	           ORDER BY c.id FOR UPDATE OF c) m`
 
 func missedArguments(id scheduler.RunID, req scheduler.PlanRequest, until time.Time, also any) []any {
 	references := req.Filter.References

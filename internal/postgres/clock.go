@@ -137,6 +137,11 @@ func (db *DB) changeClock(ctx context.Context, doing, actor string, change func(
 		if after, err = readClock(ctx, tx); err != nil {
 			return err
 		}
+		if after.Business.Before(before.Business) {
+			if err := forgetFutureFires(ctx, tx, after.Business); err != nil {
+				return err
+			}
+		}
 		return recordAudit(ctx, tx, auditEntry{
 			Actor: actor, Action: doing, ObjectKind: auditKindTestClock, Object: auditKindTestClock,
 			Before: clockOnRecord{before.Business, before.Test, before.Speed},

@@ -79,8 +79,11 @@ func addCharges(ctx context.Context, tx *sqlx.Tx, day billing.LocalDate, totals 
 		               CASE WHEN c.state IN ('paid', 'unpaid', 'held', 'waived', 'cancelled', 'unknown') THEN c.state
 		                    WHEN c.state IN ('claimed', 'pending') THEN 'pending'
 		                    WHEN c.answered > 0 THEN 'retrying'
-		                    WHEN EXISTS (SELECT FROM run_items i WHERE i.charge_id = c.id)
-		                      OR EXISTS (SELECT FROM run_exclusions x WHERE x.charge_id = c.id) OR c.decided_by NOT IN ('plan', 'import') THEN 'postponed'
+		                    WHEN EXISTS (SELECT FROM run_items i JOIN runs r ON r.id = i.run_id
+		                                  WHERE i.charge_id = c.id AND i.disposition IS NULL AND i.answered = c.answered
+		                                    AND r.state NOT IN ('completed', 'aborted')) THEN 'in_run'
+		                    WHEN c.reason <> '' OR EXISTS (SELECT FROM run_items i WHERE i.charge_id = c.id AND i.disposition IS NOT NULL)
+		                      OR EXISTS (SELECT FROM run_exclusions x WHERE x.charge_id = c.id) THEN 'postponed'
 		                    ELSE 'untouched' END AS place
 		          FROM charges c
 		         WHERE c.due_at >= ($1::date - 1)::timestamp AT TIME ZONE 'UTC' AND c.due_at < ($1::date + 2)::timestamp AT TIME ZONE 'UTC'
@@ -100,7 +103,7 @@ func addCharges(ctx context.Context, tx *sqlx.Tx, day billing.LocalDate, totals 
 		amount := scheduler.Amount{Count: r.Count, AmountMinor: r.AmountMinor}
 		column := map[string]*scheduler.Amount{
 			"paid": &t.Paid, "unpaid": &t.Unpaid, "retrying": &t.Retrying, "pending": &t.Pending, "unknown": &t.Unknown, "held": &t.Held,
-			"waived": &t.Waived, "cancelled": &t.Cancelled, "postponed": &t.Postponed, "untouched": &t.Untouched,
+			"waived": &t.Waived, "cancelled": &t.Cancelled, "postponed": &t.Postponed, "in_run": &t.InRun, "untouched": &t.Untouched,
 		}[r.Place]
 		*column = amount
 		add(&t.Expected, amount.Count, amount.AmountMinor)

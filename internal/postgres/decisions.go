@@ -150,6 +150,9 @@ func (db *DB) ReleaseCharge(ctx context.Context, id billing.ChargeID, by billing
 		case c.State != billing.ChargeHeld && c.State != billing.ChargeUnpaid:
 			return billing.Stop{}, refuseDecision(c, "release", "released")
 		}
+		if err := refuseSecondPayment(ctx, tx, c); err != nil {
+			return billing.Stop{}, err
+		}
 		token, err := shareToken(ctx, tx, c.TokenID)
 		if err != nil {
 			return billing.Stop{}, err
@@ -283,9 +286,27 @@ func requestStop(ctx context.Context, tx *sqlx.Tx, c lockedCharge, request strin
 	return stop, nil
 }
 
+// refuseSecondPayment keeps a charge from being sent again of which the gateway
+// says that an earlier attempt was approved: a daemon closes it as paid once the
+// open attempt is settled.
+func refuseSecondPayment(ctx context.Context, tx *sqlx.Tx, c lockedCharge) error {
+	const query = `SELECT EXISTS (SELECT FROM inbox WHERE charge_id = $1 AND kind = 'authorised' AND state IN ('stored', 'waiting'))`
+	var approved bool
+	if err := tx.GetContext(ctx, &approved, query, c.ID); err != nil {
+		return fmt.Errorf("look for approvals of %s: %w", c, err)
+	}
+	if approved || c.StopReason == billing.ReasonLateApproval {
+		return fmt.Errorf("%s cannot be released: the gateway says that an earlier attempt was approved, and the charge is closed as paid once the open one is settled: %w", c, billing.ErrConflict)
+	}
+	return nil
+}
+
 // withdrawStop takes a wish off a locked charge. If the wish had already ended
 // the replays of an unknown or pending charge, they begin again.
 func withdrawStop(ctx context.Context, tx *sqlx.Tx, c lockedCharge, r ruling) (billing.Stop, error) {
+	if err := refuseSecondPayment(ctx, tx, c); err != nil {
+		return billing.Stop{}, err
+	}
 	const query = `
 		UPDATE charges
 		   SET stop_request = NULL, stop_reason = NULL, stop_actor = NULL,

@@ -187,6 +187,44 @@ func fireStretch(s *scheduler.Schedule, now time.Time) (scheduler.Stretch, bool,
 	return stretch, ok, nil
 }
 
+// forgetFutureFires lets schedules begin anew after business time was moved back,
+// which only a test clock does: their fires beyond now will come again. The runs of
+// those fires stay, as runs of nobody's.
+func forgetFutureFires(ctx context.Context, tx *sqlx.Tx, now time.Time) error {
+	now = now.Truncate(time.Second)
+	const ahead = `SELECT` + scheduleColumns + ` FROM schedules s WHERE s.state <> 'removed' AND s.fired_until > $1 ORDER BY s.id FOR NO KEY UPDATE`
+	var rows []scheduleRow
+	if err := tx.SelectContext(ctx, &rows, ahead, now); err != nil {
+		return fmt.Errorf("find schedules that are ahead: %w", err)
+	}
+	for _, query := range []string{
+		`UPDATE fires SET outcome = 'skipped', reason = 'clock_moved_back', run_id = NULL WHERE fire_at > $1`,
+		`UPDATE runs SET schedule_id = NULL, fire_at = NULL WHERE fire_at > $1`,
+		`DELETE FROM fires WHERE fire_at > $1`,
+	} {
+		if _, err := tx.ExecContext(ctx, query, now); err != nil {
+			return fmt.Errorf("forget fires ahead of the clock: %w", err)
+		}
+	}
+	for _, row := range rows {
+		s, err := row.schedule()
+		if err != nil {
+			return err
+		}
+		s.FiredUntil = now
+		agenda, err := s.Agenda(time.Second)
+		if err != nil {
+			continue // its own next fire pauses it, with an alert
+		}
+		next, _ := agenda.Next(now)
+		const update = `UPDATE schedules SET fired_until = $2, next_fire_at = $3 WHERE id = $1`
+		if _, err := tx.ExecContext(ctx, update, s.ID, now, nullTime(next.At)); err != nil {
+			return fmt.Errorf("move schedule %s back: %w", s.Name, err)
+		}
+	}
+	return nil
+}
+
 // TakeFire gives this process the oldest fire without a run, for the time of a
 // lease in which no other gets it. It reports false if there is none.
 func (db *DB) TakeFire(ctx context.Context, lease time.Duration) (scheduler.FireToPlan, bool, error) {

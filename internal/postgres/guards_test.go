@@ -80,8 +80,8 @@ func TestClaimDue_HourlyLimits(t *testing.T) {
 		claimed int
 	}{
 		{"of charges", `UPDATE merchant_accounts SET max_charges_per_hour = 3`, 3},
-		{"of money, seen once it is reached", `UPDATE merchant_accounts SET max_amount_per_hour = '{"EUR": 2000}'`, 2},
-		{"of another currency", `UPDATE merchant_accounts SET max_amount_per_hour = '{"USD": 1}'`, 5},
+		{"of money, seen once it is reached", `UPDATE merchant_accounts SET max_money_per_hour = '{"EUR": 2000}'`, 2},
+		{"of another currency", `UPDATE merchant_accounts SET max_money_per_hour = '{"USD": 1}'`, 5},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -210,7 +210,7 @@ func TestReportDay(t *testing.T) {
 	if first, err := d.db.CloseDay(t.Context(), r); err != nil || first {
 		t.Errorf("an incomplete day is complete: %t, %v", first, err)
 	}
-	d.run(untouched)
+	d.exec(`INSERT INTO run_exclusions (run_id, charge_id, amount_minor, currency, disposition, reason) VALUES ($1, $2, 1234, 'EUR', 'postponed', 'same_card')`, d.run(), untouched)
 	for i, want := range []bool{true, false} {
 		if first, err := d.db.CloseDay(t.Context(), report()); err != nil || first != want {
 			t.Errorf("close %d: first %t, error %v", i+1, first, err)

@@ -140,13 +140,22 @@ func (db *DB) applyKnown(ctx context.Context, limit int) (int, error) {
 			                WHERE o.charge_id = c.id AND o.attempt = c.answered AND o.outcome = 'authorised' AND o.gateway_reference = n.gateway_reference))
 		UPDATE inbox i
 		   SET state = 'applied', verdict = 'known', charge_id = k.charge_id, attempt = k.answered, next_try_at = NULL, applied_at = clock_timestamp()
-		  FROM known k WHERE i.id = k.id`
-	res, err := db.sqlx.ExecContext(ctx, query, limit)
-	if err != nil {
+		  FROM known k WHERE i.id = k.id
+		RETURNING i.gateway_reference`
+	var payments pq.StringArray
+	if err := db.sqlx.SelectContext(ctx, &payments, query, limit); err != nil {
 		return 0, fmt.Errorf("apply known events: %w", unavailable(err))
 	}
-	n, err := res.RowsAffected()
-	return int(n), err
+	if len(payments) == 0 {
+		return 0, nil
+	}
+	const recall = `
+		UPDATE inbox SET state = 'stored', reason = '', next_try_at = clock_timestamp()
+		 WHERE state = 'quarantined' AND original_reference = ANY ($1) AND reason = 'no_such_charge'`
+	if _, err := db.sqlx.ExecContext(ctx, recall, payments); err != nil {
+		return 0, fmt.Errorf("recall events: %w", unavailable(err))
+	}
+	return len(payments), nil
 }
 
 // applyNext applies the event that waits longest. It reports false if there is none.
@@ -211,7 +220,7 @@ func (hot *hotStatements) applyEvent(ctx context.Context, tx *sqlx.Tx, row inbox
 	case billing.VerdictPays:
 		err = payByEvent(ctx, tx, e, charge, attempt)
 	case billing.VerdictStops:
-		err = stopForEvent(ctx, tx, charge)
+		err = stopForEvent(ctx, tx, e, charge, attempt)
 	case billing.VerdictReverses:
 		err = reverseByEvent(ctx, tx, e, charge)
 	case billing.VerdictAlerts:
@@ -252,7 +261,7 @@ func closeEvent(ctx context.Context, tx *sqlx.Tx, row inboxRow, id billing.Charg
 // postponeEvent looks at an event again after a while.
 func postponeEvent(ctx context.Context, tx *sqlx.Tx, row inboxRow, id billing.ChargeID, attempt int, verdict billing.Verdict) error {
 	const query = `
-		UPDATE inbox SET state = 'waiting', verdict = $2, charge_id = $3, attempt = $4, tries = tries + 1,
+		UPDATE inbox SET state = 'waiting', verdict = $2, charge_id = nullif($3, 0), attempt = nullif($4, 0), tries = tries + 1,
 		                 next_try_at = clock_timestamp() + make_interval(secs => $5)
 		 WHERE id = $1`
 	if _, err := tx.ExecContext(ctx, query, row.ID, verdict, id, attempt, waitForEvent(row).Seconds()); err != nil {
@@ -383,6 +392,7 @@ func (hot *hotStatements) settleByEvent(ctx context.Context, tx *sqlx.Tx, e bill
 	}
 	s := billing.Settle(&claimed, reply, nil, nil)
 	s.Source = billing.SourceWebhook
+	s.TokenCause = "" // nobody vouches for a refusal's words: this charge is held, the token stays
 	group := []*billing.Settlement{&s}
 	var stayed []int64
 	if err := tx.StmtxContext(ctx, hot.settle).SelectContext(ctx, &stayed, settleArguments(group, nil)...); err != nil {
@@ -390,9 +400,6 @@ func (hot *hotStatements) settleByEvent(ctx context.Context, tx *sqlx.Tx, e bill
 	}
 	if len(stayed) > 0 {
 		return fmt.Errorf("settle %s by an event: it is %s with %d answered: %w", c, c.State, c.Answered, billing.ErrConflict)
-	}
-	if s.TokenCause != "" {
-		return invalidateTokens(ctx, tx, []int64{int64(c.TokenID)}, []string{s.TokenCause})
 	}
 	return nil
 }
@@ -431,13 +438,19 @@ func observeEvent(ctx context.Context, tx *sqlx.Tx, e billing.Event, c eventChar
 
 // stopForEvent keeps an open attempt from being sent, because an earlier one was
 // approved.
-func stopForEvent(ctx context.Context, tx *sqlx.Tx, c eventCharge) error {
+func stopForEvent(ctx context.Context, tx *sqlx.Tx, e billing.Event, c eventCharge, attempt int) error {
 	const query = `
-		UPDATE charges SET stop_request = 'hold', stop_reason = 'late_approval', stop_actor = 'gateway' WHERE id = $1 AND stop_request IS NULL`
-	if _, err := tx.ExecContext(ctx, query, c.ID); err != nil {
+		UPDATE charges SET stop_request = 'hold', stop_reason = 'late_approval', stop_actor = 'gateway'
+		 WHERE id = $1 AND stop_request IS DISTINCT FROM 'cancel' AND stop_reason IS DISTINCT FROM 'late_approval'`
+	res, err := tx.ExecContext(ctx, query, c.ID)
+	if err != nil {
 		return fmt.Errorf("stop %s: %w", c, err)
 	}
-	return nil
+	if n, err := res.RowsAffected(); n == 0 || err != nil {
+		return err
+	}
+	return storeChargeAlert(ctx, tx, "late_approval", c.ID, fmt.Sprintf("attempt %d was approved (%s) after it counted as refused, while attempt %d is open: that one is sent no more",
+		attempt, e.GatewayReference, c.Answered+1))
 }
 
 // alertByEvent tells a person about news that fits nothing else. An approval is
@@ -506,8 +519,11 @@ func reverseByEvent(ctx context.Context, tx *sqlx.Tx, e billing.Event, c eventCh
 	return stopDisputedSubscription(ctx, tx, billing.SubscriptionID(c.SubscriptionID.Int64), by)
 }
 
-// applyTokenEvent does what an event about a stored card says. Tokens that are not
-// known are quarantined: an import or a payment may bring them.
+// tokenPatience is how often an event about an unknown token is looked at before it
+// is quarantined: for about a day, in which an import or a payment may bring it.
+const tokenPatience = 100
+
+// applyTokenEvent does what an event about a stored card says.
 func applyTokenEvent(ctx context.Context, tx *sqlx.Tx, row inboxRow, e billing.Event) error {
 	const query = `SELECT id, state FROM tokens WHERE merchant_account = $1 AND token = $2 FOR UPDATE`
 	var token struct {
@@ -515,6 +531,9 @@ func applyTokenEvent(ctx context.Context, tx *sqlx.Tx, row inboxRow, e billing.E
 		State tokens.State `db:"state"`
 	}
 	if err := tx.GetContext(ctx, &token, query, e.MerchantAccount, e.Token); errors.Is(err, sql.ErrNoRows) {
+		if row.Tries < tokenPatience {
+			return postponeEvent(ctx, tx, row, 0, 0, billing.VerdictWaits)
+		}
 		return quarantineEvent(ctx, tx, row, "no_such_token")
 	} else if err != nil {
 		return fmt.Errorf("find token: %w", err)

@@ -40,7 +40,7 @@ func (a account) hourLimits() (HourLimits, error) {
 // hourSoFar adds up what was claimed at a locked account in this hour.
 func hourSoFar(ctx context.Context, tx *sqlx.Tx, merchantAccount string) (HourLimits, error) {
 	const query = `
-		SELECT currency, charges, amount_minor::bigint AS amount_minor FROM account_hours
+		SELECT currency, charges, amount_minor FROM account_hours
 		 WHERE merchant_account = $1 AND hour = date_trunc('hour', clock_timestamp())`
 	var rows []struct {
 		Currency    string `db:"currency"`

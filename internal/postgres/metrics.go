@@ -117,7 +117,7 @@ func since(t, now time.Time) time.Duration {
 func readWaiting(ctx context.Context, tx *sqlx.Tx, now Clock, f *scheduler.Figures) error {
 	const query = `
 		SELECT (SELECT next_charge_at FROM subscriptions WHERE next_charge_at IS NOT NULL ORDER BY next_charge_at, id LIMIT 1) AS cycle,
-		       least((SELECT fire_at FROM fires WHERE outcome = 'to_plan' ORDER BY fire_at LIMIT 1),
+		       least((SELECT fire_at FROM fires WHERE outcome IN ('to_plan', 'coalesced') ORDER BY fire_at LIMIT 1),
 		             (SELECT min(next_fire_at) FROM schedules WHERE state = 'active')) AS fire`
 	var row struct {
 		Cycle sql.NullTime `db:"cycle"`

@@ -319,9 +319,18 @@ func findCandidates(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, req sc
 		            AND ($5 = '' OR c.currency = $5)
 		            AND (cardinality($6::text[]) = 0 OR c.reference = ANY ($6) OR s.reference = ANY ($6))
 		            AND (a.environment = 'test' OR c.next_attempt_at <= business_now() OR $7)
-		            AND (NOT $8 OR c.answered > 0 OR c.decided_by NOT IN ('plan', 'import')
-		                 OR EXISTS (SELECT FROM run_items i WHERE i.charge_id = c.id AND i.run_id <> $9)
-		                 OR EXISTS (SELECT FROM run_exclusions x WHERE x.charge_id = c.id AND x.run_id <> $9)))
+		            -- Due again: refused, given back or released (each leaves a reason), or left out by an earlier run.
+		            AND (NOT $8 OR c.answered > 0 OR c.reason <> ''
+		                 OR EXISTS (SELECT FROM run_items i
+		                             WHERE i.charge_id = c.id AND i.run_id <> $9 AND i.disposition IS NOT NULL AND i.reason <> 'run_aborted')
+		                 OR EXISTS (SELECT FROM run_exclusions x WHERE x.charge_id = c.id AND x.run_id <> $9 AND x.disposition = 'postponed'))
+		            -- A schedule leaves alone what another run has in its manifest, above all one
+		            -- that awaits approval or was paused. What a person planned and never started
+		            -- holds up nobody.
+		            AND (NOT $10 OR NOT EXISTS (
+		                 SELECT FROM run_items i JOIN runs r ON r.id = i.run_id
+		                  WHERE i.charge_id = c.id AND i.run_id <> $9 AND i.disposition IS NULL AND i.answered = c.answered
+		                    AND r.state NOT IN ('completed', 'aborted') AND (r.state <> 'planned' OR r.schedule_id IS NOT NULL))))
 		SELECT id, token_id, merchant_account, amount_minor, currency, answered, due_at, state,
 		       CASE WHEN reason IS NOT NULL THEN reason
 		            WHEN row_number() OVER (PARTITION BY token_id, reason IS NULL ORDER BY due_at, id) > 1 THEN 'catch_up' END AS reason
@@ -331,7 +340,7 @@ func findCandidates(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, req sc
 		references = []string{}
 	}
 	if _, err := tx.ExecContext(ctx, query, until, asOfDate, req.Filter.Model, req.Filter.MerchantAccount,
-		req.Filter.Currency, references, req.Preview || req.Ahead, req.Filter.DueAgain, id); err != nil {
+		req.Filter.Currency, references, req.Preview || req.Ahead, req.Filter.DueAgain, id, req.Fire != nil); err != nil {
 		return fmt.Errorf("find due charges: %w", err)
 	}
 	return nil

@@ -179,23 +179,25 @@ func (db *DB) AbortRun(ctx context.Context, id scheduler.RunID, actor, reason st
 		if err := moveRun(ctx, tx, run, scheduler.RunAborted, actor, reason); err != nil {
 			return err
 		}
-		return disposeRest(ctx, tx, id, "", "skipped", billing.ReasonRunAborted)
+		_, err = disposeRest(ctx, tx, id, "", "skipped", billing.ReasonRunAborted)
+		return err
 	})
 }
 
 // disposeRest gives the items of a run, at one account or at all, that nobody
-// has charged or holds a disposition and a reason.
-func disposeRest(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, merchantAccount, disposition string, reason billing.Reason) error {
+// has charged or holds a disposition and a reason, and returns their charges.
+func disposeRest(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, merchantAccount, disposition string, reason billing.Reason) (charges pq.Int64Array, err error) {
 	const query = `
 		UPDATE run_items i
 		   SET disposition = $3, reason = $4, decided_at = clock_timestamp()
 		  FROM charges c
 		 WHERE i.run_id = $1 AND ($2 = '' OR i.merchant_account = $2) AND i.disposition IS NULL
-		   AND c.id = i.charge_id AND c.answered = i.answered AND c.state = 'due'`
-	if _, err := tx.ExecContext(ctx, query, id, merchantAccount, disposition, reason); err != nil {
-		return fmt.Errorf("account for the rest of run %d: %w", id, err)
+		   AND c.id = i.charge_id AND c.answered = i.answered AND c.state = 'due'
+		RETURNING c.id`
+	if err := tx.SelectContext(ctx, &charges, query, id, merchantAccount, disposition, reason); err != nil {
+		return nil, fmt.Errorf("account for the rest of run %d: %w", id, err)
 	}
-	return nil
+	return charges, nil
 }
 
 // StopAccount ends an account's part of a run. It is called again once
@@ -216,23 +218,23 @@ func (db *DB) StopAccount(ctx context.Context, id scheduler.RunID, stop schedule
 		if _, err := tx.ExecContext(ctx, query, id, stop.MerchantAccount, stop.Reason, stop.Detail); err != nil {
 			return fmt.Errorf("remember the stop of %s: %w", stop.MerchantAccount, err)
 		}
-		if err := disposeRest(ctx, tx, id, stop.MerchantAccount, disposition, stop.Reason); err != nil || disposition != "held" {
+		charges, err := disposeRest(ctx, tx, id, stop.MerchantAccount, disposition, stop.Reason)
+		if err != nil || disposition != "held" {
 			return err
 		}
-		return holdRest(ctx, tx, id, stop)
+		return holdRest(ctx, tx, charges, stop.Reason)
 	})
 }
 
-// holdRest holds the charges of the items that a stop has just accounted for as
-// held: later runs leave them to a person.
-func holdRest(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, stop scheduler.AccountStop) error {
+// holdRest holds the charges that a stop has just accounted for as held: later
+// runs leave them to a person.
+func holdRest(ctx context.Context, tx *sqlx.Tx, charges pq.Int64Array, reason billing.Reason) error {
 	const query = `
-		UPDATE charges SET state = 'held', reason = $3, decided_by = 'contauth', decided_at = clock_timestamp()
-		 WHERE state = 'due' AND stop_request IS NULL
-		   AND id = ANY (ARRAY(SELECT charge_id FROM run_items
-		                        WHERE run_id = $1 AND merchant_account = $2 AND disposition = 'held' AND reason = $3))`
-	if _, err := tx.ExecContext(ctx, query, id, stop.MerchantAccount, stop.Reason); err != nil {
-		return fmt.Errorf("hold the rest of run %d: %w", id, err)
+		UPDATE charges SET state = 'held', reason = $2, decided_by = 'contauth', decided_at = clock_timestamp()
+		 WHERE id = ANY (ARRAY(SELECT id FROM charges
+		                        WHERE id = ANY ($1) AND state = 'due' AND stop_request IS NULL ORDER BY id FOR UPDATE))`
+	if _, err := tx.ExecContext(ctx, query, charges, reason); err != nil {
+		return fmt.Errorf("hold what an outage left: %w", err)
 	}
 	return nil
 }
@@ -280,7 +282,8 @@ func (db *DB) FinishRun(ctx context.Context, id scheduler.RunID) (bool, error) {
 		}
 		if run.State == scheduler.RunAborted {
 			finished = true
-			return disposeRest(ctx, tx, id, "", "skipped", billing.ReasonRunAborted) // what came back unsent since
+			_, err := disposeRest(ctx, tx, id, "", "skipped", billing.ReasonRunAborted) // what came back unsent since
+			return err
 		}
 		if run.State != scheduler.RunRunning {
 			finished = run.State.IsFinished()

@@ -223,6 +223,7 @@ func invalidateTokens(ctx context.Context, tx *sqlx.Tx, ids []int64, causes []st
 }
 
 // holdTokenCharges holds the due charges of tokens that can no longer be charged.
+// What is open of them is not sent any more, and held once it is settled.
 func holdTokenCharges(ctx context.Context, tx *sqlx.Tx, ids []int64) error {
 	const hold = `
 		UPDATE charges SET state = 'held', reason = 'token_invalid', decided_by = 'gateway', decided_at = clock_timestamp()
@@ -232,6 +233,15 @@ func holdTokenCharges(ctx context.Context, tx *sqlx.Tx, ids []int64) error {
 		                        ORDER BY c.id FOR UPDATE OF c))`
 	if _, err := tx.ExecContext(ctx, hold, ids); err != nil {
 		return fmt.Errorf("hold charges of invalid tokens: %w", err)
+	}
+	const stop = `
+		UPDATE charges SET stop_request = 'hold', stop_reason = 'token_invalid', stop_actor = 'gateway'
+		 WHERE id = ANY (ARRAY(SELECT c.id FROM open_charges k JOIN charges c ON c.id = k.charge_id
+		                        WHERE k.token_id = ANY ($1) AND c.state IN ('claimed', 'pending', 'unknown')
+		                          AND c.token_id = ANY ($1) AND c.stop_request IS NULL
+		                        ORDER BY c.id FOR UPDATE OF c))`
+	if _, err := tx.ExecContext(ctx, stop, ids); err != nil {
+		return fmt.Errorf("stop charges of invalid tokens: %w", err)
 	}
 	return nil
 }

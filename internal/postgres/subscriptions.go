@@ -207,7 +207,11 @@ func (db *DB) ResumeSubscription(ctx context.Context, id billing.SubscriptionID,
 func resumeCharge(ctx context.Context, tx *sqlx.Tx, c lockedCharge, r ruling) (billing.Stop, error) {
 	switch {
 	case c.State.HasOpenAttempt() && c.StopRequest == stopHold && c.StopReason == billing.ReasonSubscriptionPaused:
-		return withdrawStop(ctx, tx, c, r)
+		stop, err := withdrawStop(ctx, tx, c, r)
+		if errors.Is(err, billing.ErrConflict) {
+			return billing.Stop{}, errUntouched // an earlier attempt of it was approved
+		}
+		return stop, err
 	case c.State != billing.ChargeHeld || c.Reason != billing.ReasonSubscriptionPaused:
 		return billing.Stop{}, errUntouched
 	}

@@ -44,6 +44,16 @@ var tokenKinds = map[string]billing.EventKind{
 // try an endpoint out.
 var testNotification = regexp.MustCompile(`^(test_|testnotification_)`)
 
+// tidied makes a text fit a column: what is too long for a reference of anybody's,
+// or holds a character that Postgres does not store, is cut, and fits no charge.
+func tidied(text string) string {
+	const most = 256
+	if len(text) > most {
+		text = text[:most]
+	}
+	return strings.ReplaceAll(strings.ToValidUTF8(text, "?"), "\x00", "?")
+}
+
 // event translates a notification. live is what the account's notifications say
 // in that field: a message of the other environment has no effect.
 func (n Notification) event(signed bool, live string) billing.Event {
@@ -56,8 +66,8 @@ func (n Notification) event(signed bool, live string) billing.Event {
 		kind = billing.EventOther
 	}
 	e := billing.Event{
-		Kind: kind, Code: n.EventCode, MerchantAccount: n.MerchantAccount, GatewayReference: n.PSPReference,
-		OriginalReference: n.OriginalReference, Reference: n.MerchantReference, Amount: isoAmount(n.Amount, n.Currency),
+		Kind: kind, Code: tidied(n.EventCode), MerchantAccount: tidied(n.MerchantAccount), GatewayReference: tidied(n.PSPReference),
+		OriginalReference: tidied(n.OriginalReference), Reference: tidied(n.MerchantReference), Amount: isoAmount(n.Amount, n.Currency),
 		OccurredAt: n.EventDate, Signed: signed,
 	}
 	if kind == billing.EventRefused {
@@ -65,10 +75,10 @@ func (n Notification) event(signed bool, live string) billing.Event {
 	}
 	if kind == billing.EventTokenStored {
 		// Here the psp reference is the token (Adyen, RECURRING_CONTRACT).
-		e.Token = n.PSPReference
-		e.ShopperReference = n.AdditionalData["recurring.shopperReference"]
+		e.Token = tidied(n.PSPReference)
+		e.ShopperReference = tidied(n.AdditionalData["recurring.shopperReference"])
 		if e.ShopperReference == "" {
-			e.ShopperReference = n.AdditionalData["shopperReference"]
+			e.ShopperReference = tidied(n.AdditionalData["shopperReference"])
 		}
 	}
 	e.Document = document(map[string]string{
@@ -91,8 +101,8 @@ func (t TokenEvent) event(environment string) billing.Event {
 		kind = billing.EventOther
 	}
 	return billing.Event{
-		Kind: kind, Code: t.Type, MerchantAccount: t.MerchantAccount, GatewayReference: t.EventID, Token: t.Token,
-		ShopperReference: t.ShopperReference, OccurredAt: t.CreatedAt, Signed: true,
+		Kind: kind, Code: tidied(t.Type), MerchantAccount: tidied(t.MerchantAccount), GatewayReference: tidied(t.EventID), Token: tidied(t.Token),
+		ShopperReference: tidied(t.ShopperReference), OccurredAt: t.CreatedAt, Signed: true,
 		Document: document(map[string]string{
 			"type": t.Type, "event_id": t.EventID, "environment": t.Environment, "created_at": t.CreatedAt,
 			"merchant_account": t.MerchantAccount, "payment_method": t.PaymentMethod, "operation": t.Operation,
@@ -125,7 +135,8 @@ func clipped(text string) string {
 	if len(text) > most {
 		text = strings.ToValidUTF8(text[:most], "")
 	}
-	return longDigits.ReplaceAllString(strings.ToValidUTF8(text, "?"), "[digits]")
+	text = strings.ReplaceAll(strings.ToValidUTF8(text, "?"), "\x00", "?")
+	return longDigits.ReplaceAllString(text, "[digits]")
 }
 
 // isoAmount turns an amount as Adyen counts it into ISO minor units. What cannot

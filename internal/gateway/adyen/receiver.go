@@ -159,6 +159,9 @@ func readToken(senders []ReceiverAccount, body []byte, signature string) ([]bill
 		return []billing.Event{unreadable(*signer, body, err)}, nil
 	}
 	account, ours := find(senders, t.MerchantAccount)
+	if ours && !IsSignedBody(account.Keys, body, signature) {
+		return nil, errUnsigned // by another account's key
+	}
 	e := t.event(account.Environment)
 	if !ours {
 		e.Kind = billing.EventOther
