@@ -47,7 +47,6 @@ type Event struct {
 	Token             string
 	ShopperReference  string
 	Refusal           Reply  // class and codes of a refusal; nobody vouches for them
-	OccurredAt        string // the gateway's own time, RFC 3339; nobody vouches for it
 	Signed            bool   // the gateway's signature was checked
 	Document          []byte // what is kept of the message, JSON
 }
@@ -70,13 +69,12 @@ func (e Event) Attempt() (charge string, attempt int, ok bool) {
 // attempts is looked at.
 type Standing struct {
 	State    ChargeState
-	Reason   Reason
 	Answered int
 	Amount   Money
 	// ReplayComing says that an unknown attempt will be sent again by itself.
 	ReplayComing bool
-	// Authorised and Refused are the attempts with such an answer on record.
-	Authorised, Refused []int
+	// Authorised are the attempts with an approval on record.
+	Authorised []int
 }
 
 // A Verdict is what follows from an event.

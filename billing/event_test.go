@@ -48,9 +48,6 @@ const bookAmount = 1999
 func newEventBook(sent int) *eventBook {
 	s := billing.Standing{State: billing.ChargeUnknown, Amount: billing.Money{Minor: bookAmount, Currency: "EUR"}}
 	s.Answered = sent - 1
-	for n := 1; n < sent; n++ {
-		s.Refused = append(s.Refused, n)
-	}
 	return &eventBook{standing: s, alerts: map[string]bool{}}
 }
 
@@ -79,7 +76,7 @@ func (b *eventBook) apply(e billing.Event) bool {
 		if e.Kind == billing.EventAuthorised {
 			s.State, s.Authorised = billing.ChargePaid, append(s.Authorised, attempt)
 		} else {
-			s.State, s.Refused = billing.ChargeDue, append(s.Refused, attempt)
+			s.State = billing.ChargeDue
 		}
 	case billing.VerdictPays:
 		if !s.State.CanMove(billing.ChargePaid) {

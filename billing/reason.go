@@ -27,6 +27,7 @@ const (
 	// Decided by a plan or by re-validation.
 	ReasonSameToken          Reason = "same_card"
 	ReasonCatchUp            Reason = "catch_up"
+	ReasonShopperLimit       Reason = "shopper_limit"
 	ReasonAmountChanged      Reason = "amount_changed"
 	ReasonTokenChanged       Reason = "token_changed"
 	ReasonAttemptChanged     Reason = "attempt_changed"
@@ -77,6 +78,7 @@ var reasonSentences = map[Reason]string{
 	ReasonNeedsPerson:      "automatic means are used up; a person must find out and close it",
 
 	ReasonSameToken:          "another charge of the same stored card is in progress",
+	ReasonShopperLimit:       "the shopper has as many charges on this business day as guards.max_charges_per_shopper_day allows; a later day takes it",
 	ReasonCatchUp:            "one charge per stored card and business day; the next day takes the next",
 	ReasonAmountChanged:      "the amount changed after the plan",
 	ReasonTokenChanged:       "the stored card changed after the plan",
@@ -90,14 +92,14 @@ var reasonSentences = map[Reason]string{
 	ReasonRunAborted:         "a person ended the run",
 	ReasonCalendarInvalid:    "its dates cannot be computed, such as for a time zone that this machine does not know",
 	ReasonNothingDue:         "the amount is zero: nothing to charge",
-	ReasonCatchUpFew:         "missed while nothing ran, and more than two before it: a person must release or waive it",
-	ReasonCatchUpTooOld:      "missed while nothing ran, more than 45 days ago: a person must release or waive it",
-	ReasonCatchUpAsk:         "missed while nothing ran: the schedule asks a person to release or waive it",
+	ReasonCatchUpFew:         "missed while nothing ran, after more than the policy charges: a person must release or cancel it",
+	ReasonCatchUpTooOld:      "missed while nothing ran, too long ago: a person must release or cancel it",
+	ReasonCatchUpAsk:         "missed while nothing ran: the schedule asks a person to release or cancel it",
 	ReasonCatchUpLatest:      "missed while nothing ran: the schedule charges the latest cycle alone",
 	ReasonCatchUpNone:        "missed while nothing ran: the schedule does not charge such cycles",
 	ReasonLateApproval:       "an attempt that counted as refused was approved after all",
 	ReasonDisputed:           "the shopper or the issuer disputes a charge; a person decides how to go on",
-	ReasonBlackout:           "its period ended on days without charges: a person must release or waive it",
+	ReasonBlackout:           "its period ended on days without charges: a person must release or cancel it",
 
 	ReasonHeldByPerson:          "a person holds it back",
 	ReasonReleased:              "a person released it",

@@ -38,7 +38,7 @@ type SubscriptionState string
 
 const (
 	SubscriptionActive    SubscriptionState = "active"    // cycles become charges when they fall due
-	SubscriptionPaused    SubscriptionState = "paused"    // by a person; cycles that fall due are waived, on record
+	SubscriptionPaused    SubscriptionState = "paused"    // by a person, or by a dispute; cycles that fall due are waived, on record
 	SubscriptionPastDue   SubscriptionState = "past_due"  // a charge of it is unpaid, and nothing will try it again by itself (no command of this version sets it)
 	SubscriptionCancelled SubscriptionState = "cancelled" // for good
 	SubscriptionCompleted SubscriptionState = "completed" // all cycles up to its end have become charges

@@ -65,7 +65,7 @@ type Timing struct {
 	// key's safe life ends. Default 5s, 30s, 2m.
 	Replays []time.Duration
 	// Flush is the longest an answer waits for company before its group is
-	// written. Default 10ms.
+	// written. Default 20ms.
 	Flush time.Duration
 }
 
@@ -83,6 +83,9 @@ type Guards struct {
 	// MaxDeclineRate is the share of the canary's answers that may be declined; more
 	// pause the run for a person. Default 0.5.
 	MaxDeclineRate float64
+	// MaxChargesPerShopperDay is how many charges of one shopper the runs of one
+	// business day may take; the others wait for the next. Default 0: no limit.
+	MaxChargesPerShopperDay int
 	// DeadManURL is called once for each day of which everything is accounted for. It
 	// is a secret because it may hold one. Default none.
 	DeadManURL secret.String

@@ -81,6 +81,7 @@ type guardsView struct {
 	CanaryItems    int            `json:"canary_items" yaml:"canary_items"`
 	CanaryShare    float64        `json:"canary_share" yaml:"canary_share"`
 	MaxDeclineRate float64        `json:"max_decline_rate" yaml:"max_decline_rate"`
+	MaxPerShopper  int            `json:"max_charges_per_shopper_day" yaml:"max_charges_per_shopper_day"`
 	DeadManURL     *secret.String `json:"dead_man_url,omitempty" yaml:"dead_man_url,omitempty"`
 }
 
@@ -132,6 +133,7 @@ func (a MerchantAccount) view() accountView {
 func (g Guards) view() guardsView {
 	v := guardsView{
 		OutageLimit: g.OutageLimit.String(), CanaryItems: g.CanaryItems, CanaryShare: g.CanaryShare, MaxDeclineRate: g.MaxDeclineRate,
+		MaxPerShopper: g.MaxChargesPerShopperDay,
 	}
 	if !g.DeadManURL.IsEmpty() {
 		v.DeadManURL = &g.DeadManURL

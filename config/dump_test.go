@@ -39,6 +39,7 @@ guards:
   canary_items: 0
   canary_share: 0
   max_decline_rate: 0.5
+  max_charges_per_shopper_day: 0
 serve:
   listen: 127.0.0.1:8080
   private_listen: ""
@@ -77,7 +78,7 @@ func TestConfig_DumpJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	const want = `{"database":{"url":"postgres://contauth@db.internal:5432/contauth?sslmode=verify-full"},` +
-		`"timing":{"lease":"1m30s","gateway_timeout":"1m0s","claim_ahead":"2s","replays":["5s","30s","2m0s"],"flush":"20ms"},"guards":{"outage_limit":"1h0m0s","canary_items":0,"canary_share":0,"max_decline_rate":0.5},` +
+		`"timing":{"lease":"1m30s","gateway_timeout":"1m0s","claim_ahead":"2s","replays":["5s","30s","2m0s"],"flush":"20ms"},"guards":{"outage_limit":"1h0m0s","canary_items":0,"canary_share":0,"max_decline_rate":0.5,"max_charges_per_shopper_day":0},` +
 		`"serve":{"listen":"127.0.0.1:8080","private_listen":""},"log":{"format":"text","level":"info"},` +
 		`"merchant_accounts":[{"id":"DemoEU","gateway":"adyen","environment":"test","base_url":"http://127.0.0.1:8090/adyen/v71",` +
 		`"return_url":"https://example.invalid/","api_key":"[redacted]","max_in_flight":64,"rate_per_second":2.5,` +

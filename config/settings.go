@@ -39,6 +39,7 @@ var settings = []setting[Config]{
 	{key: "guards.canary_items", fallback: "0", set: whole(func(c *Config) *int { return &c.Guards.CanaryItems })},
 	{key: "guards.canary_share", fallback: "0", set: fraction(func(c *Config) *float64 { return &c.Guards.CanaryShare })},
 	{key: "guards.max_decline_rate", fallback: "0.5", set: fraction(func(c *Config) *float64 { return &c.Guards.MaxDeclineRate })},
+	{key: "guards.max_charges_per_shopper_day", fallback: "0", set: whole(func(c *Config) *int { return &c.Guards.MaxChargesPerShopperDay })},
 	{key: "guards.dead_man_url", secret: true, set: func(c *Config, text string) error {
 		if text != "" {
 			c.Guards.DeadManURL = secret.New(text)

@@ -159,6 +159,9 @@ func (v *validator) guards(g Guards) {
 	if !(g.MaxDeclineRate >= 0 && g.MaxDeclineRate <= 1) {
 		v.fault("guards.max_decline_rate", "%g is not from 0 to 1", g.MaxDeclineRate)
 	}
+	if g.MaxChargesPerShopperDay < 0 {
+		v.fault("guards.max_charges_per_shopper_day", "%d is negative: write a number of charges, or 0 for no limit", g.MaxChargesPerShopperDay)
+	}
 	if g.DeadManURL.IsEmpty() {
 		return
 	}

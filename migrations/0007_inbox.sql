@@ -34,7 +34,7 @@ CREATE TABLE inbox (
     CONSTRAINT inbox_events_with_effect_are_signed CHECK (signed OR kind = 'other')
 );
 COMMENT ON TABLE inbox IS 'Every webhook event that was acknowledged, once each. stored and waiting ones are applied by the daemons; a quarantined one matches nothing that is known.';
-COMMENT ON COLUMN inbox.digest IS 'SHA-256 over what makes an event the same: account, code, references, success.';
+COMMENT ON COLUMN inbox.digest IS 'SHA-256 over what makes two deliveries one event: account, kind, code, references, token.';
 COMMENT ON COLUMN inbox.document IS 'What is kept of the message: the fields that contauth reads, and no others.';
 CREATE INDEX inbox_to_apply ON inbox (next_try_at, id) WHERE next_try_at IS NOT NULL;
 CREATE INDEX inbox_by_gateway_reference ON inbox (gateway_reference);

@@ -213,7 +213,7 @@ CREATE TABLE public.inbox (
 );
 COMMENT ON TABLE public.inbox IS 'Every webhook event that was acknowledged, once each. stored and waiting ones are applied by the daemons; a quarantined one matches nothing that is known.';
 COMMENT ON COLUMN public.inbox.document IS 'What is kept of the message: the fields that contauth reads, and no others.';
-COMMENT ON COLUMN public.inbox.digest IS 'SHA-256 over what makes an event the same: account, code, references, success.';
+COMMENT ON COLUMN public.inbox.digest IS 'SHA-256 over what makes two deliveries one event: account, kind, code, references, token.';
 
 CREATE TABLE public.instance (
     only_row   boolean                  NOT NULL DEFAULT true,

@@ -24,6 +24,9 @@ type PlanRequest struct {
 	Ahead        bool        // charges that fall due by AsOf are taken now, also at live accounts
 	ApproveAbove Limits      // above these the run awaits approval
 	Caps         Limits      // above these too, with an alert
+	// ShopperDayLimit is how many charges a shopper may have on the business day; 0
+	// for the store's own limit.
+	ShopperDayLimit int
 }
 
 // A FireToPlan is a fire of a schedule that has no run yet.

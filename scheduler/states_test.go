@@ -47,9 +47,9 @@ var machines = []machine{
 		canMove: func(from, to string) bool { return billing.ChargeState(from).CanMove(billing.ChargeState(to)) },
 		moves: map[string]string{
 			"due → claimed":   "a process leases it, to charge it now",
-			"due → held":      "a person holds it, its subscription is paused, or its token died",
+			"due → held":      "a person holds it, its subscription is paused, its token died, the catch-up policy or a blackout says so, or an outage outlasted guards.outage_limit",
 			"due → cancelled": "a person cancels it, or its subscription",
-			"due → waived":    "an import makes its amount zero",
+			"due → waived":    "an import makes its amount zero, or the catch-up policy does not charge it",
 			"due → paid":      "a person records that it was paid elsewhere, or a late answer says that it was authorised",
 
 			"claimed → due":     "it was given back unsent, the gateway did not process it, or it was refused and will be tried again",
@@ -76,7 +76,7 @@ var machines = []machine{
 			"held → paid":      "a person records that it was paid elsewhere, or a late answer says that it was authorised",
 
 			"unpaid → due":  "a person releases it, or there is a new card",
-			"unpaid → paid": "a person records that it was paid elsewhere; a late answer would be reason enough, and in this version raises an alert instead",
+			"unpaid → paid": "a person records that it was paid elsewhere, or a webhook says that an earlier attempt was approved after all",
 		},
 		outro: `A refusal that is learnt late has the same consequences as one that is learnt at once. That is why an unknown or
 pending charge may become held (its token died, say), and why an unknown one may become pending: the replay of a
@@ -94,7 +94,7 @@ refunds and disputes are amounts, not states.`,
 			return billing.SubscriptionState(from).CanMove(billing.SubscriptionState(to))
 		},
 		moves: map[string]string{
-			"active → paused":    "a person pauses it, or its dates cannot be computed on this machine",
+			"active → paused":    "a person pauses it, the shopper or the issuer objects to a charge of it, or its dates cannot be computed on this machine",
 			"active → past_due":  "a charge of it is unpaid, and nothing will try it again by itself; no command of this version makes this move",
 			"active → cancelled": "a person cancels it",
 			"active → completed": "its last cycle became a charge",
@@ -129,7 +129,7 @@ the state is there for the database and for those who read it, and its ways out 
 			"awaiting_approval → planned": "a person approves the manifest's hash",
 			"awaiting_approval → aborted": "a person refuses it",
 
-			"running → paused":    "a person pauses it",
+			"running → paused":    "a person pauses it, or too much of its canary was declined",
 			"running → completed": "every item is answered, open at the gateway, or has a reason why it was not charged",
 			"running → aborted":   "a person ends it; what is claimed and unsent is given back",
 

@@ -35,6 +35,9 @@ Exit 0 if everything that was checked holds, 1 if not.`,
 		Args: exactArgs(0, "flags"),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if day != "" {
+				if merchantAccount != "" || ledger != "" {
+					return usageError("--day accounts for all that fell due: it takes neither --merchant-account nor --ledger")
+				}
 				return e.checkDay(cmd.Context(), day)
 			}
 			return e.with(cmd.Context(), func(s *session) error {

@@ -50,6 +50,9 @@ func (e *env) bind(ctx context.Context, s *session, by billing.Decision) error {
 	if err := s.db.Bind(ctx, live, by); err != nil {
 		return err
 	}
+	if e.json {
+		return e.printJSON(map[string]any{"bound": true, "merchant_accounts": len(live)})
+	}
 	_, err := fmt.Fprintf(e.stdout, "Bound: %s may be charged from this database, on this server, with these credentials.\n", counted(len(live), "live merchant account"))
 	return err
 }

@@ -30,7 +30,7 @@ func limitMemory(lookup func(string) (string, bool), limit int64) {
 // count, the program's text above all, about 40 MiB are resident beside the part
 // of the requests: row G7 of the benchmark and docs/operations.md promise that.
 const (
-	ownMemory     = 26 << 20
+	ownMemory     = 24 << 20
 	requestMemory = 80 << 10
 )
 

@@ -323,3 +323,42 @@ func TestServe_TellsOfEachCompleteDay(t *testing.T) {
 		t.Errorf("%d days were told, want %d", len(told), days)
 	}
 }
+
+// A daemon goes on when the next release's migration has added to the schema, and
+// leaves attempts alone that another wire version began; a command of this release
+// that starts on the newer schema refuses.
+func TestServe_GoesOnAcrossAnAdditiveMigration(t *testing.T) {
+	t.Parallel()
+	const n = 20
+	w := newWorld(t, worldOptions{})
+	w.importCharges(n, nil)
+	id := w.plan()
+	daemon := w.serve()
+	for _, step := range []string{
+		`ALTER TABLE charges ADD COLUMN of_the_next_release text NOT NULL DEFAULT ''`,
+		`CREATE TABLE things_of_the_next_release (id bigint PRIMARY KEY)`,
+		`INSERT INTO goose_db_version (version_id, is_applied) VALUES (9999, true)`,
+		// One attempt of the next release's is open, and its time has come.
+		`UPDATE charges SET state = 'unknown', reason = 'answer_missing', attempt_started_at = now(), wire_version = 2, resolve_at = now(),
+		        account_settings_id = (SELECT settings_id FROM merchant_accounts), run_id = (SELECT max(id) FROM runs), decided_by = 'test'
+		  WHERE reference = 'req-0'`,
+	} {
+		if _, err := w.db.Exec(step); err != nil {
+			t.Fatal(err)
+		}
+	}
+	w.startRun(id)
+	await(t, "the others to be paid", func() bool { return w.states()["paid"] == n-1 })
+	await(t, "the run to end", func() bool { return w.count(`SELECT count(*) FROM runs WHERE state = 'completed'`) == 1 })
+	if got := w.states()["unknown"]; got != 1 {
+		t.Errorf("states %v: the attempt of another wire version was touched", w.states())
+	}
+	p := w.start("run", "list")
+	if code := p.wait(); code != exitFailure || !strings.Contains(p.stderr.String(), "9999") {
+		t.Errorf("a command of this release on the newer schema: exit %d\n%s", code, p.stderr.String())
+	}
+	daemon.signal(syscall.SIGTERM)
+	if code := daemon.wait(); code != exitDone {
+		t.Errorf("the daemon ended with exit %d:\n%s", code, daemon.stderr.String())
+	}
+}

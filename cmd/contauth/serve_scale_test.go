@@ -22,8 +22,8 @@ import (
 // due, and watches how soon it is ready and what it uses while it waits.
 func TestScaleServe_Idle(t *testing.T) {
 	const subscriptions, soon, share, watched = 1_000_000, 2 * time.Second, 0.01, 20 * time.Second
-	w := newWorld(t, worldOptions{})
-	w.contauth(0, "subscriptions", "list") // stores the merchant account
+	w := newWorld(t, worldOptions{replays: "[5s, 30s, 2m]"}) // with the usual waits
+	w.contauth(0, "subscriptions", "list")                   // stores the merchant account
 	book := bench.Book{DB: w.db, Name: "idle", Accounts: []string{"DemoEU"}}
 	if err := book.AddSubscriptions(t.Context(), subscriptions); err != nil {
 		t.Fatal(err)

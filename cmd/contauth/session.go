@@ -91,6 +91,7 @@ func (s *session) prepare(ctx context.Context, private bool) error {
 	if err := migrationFault(own, health.Migrations); err != nil {
 		return err
 	}
+	s.db.LimitShopperDay(s.config.Guards.MaxChargesPerShopperDay)
 	return s.db.SyncAccounts(ctx, accountSettings(s.config))
 }
 

@@ -159,15 +159,28 @@ func (e *env) printWebhook(event postgres.InboxEvent) error {
 	return nil
 }
 
+// verdictSentences say in words what an event meant.
+var verdictSentences = map[billing.Verdict]string{
+	billing.VerdictKnown:    "it says what was known",
+	billing.VerdictSettles:  "it settled what it is about",
+	billing.VerdictPays:     "an earlier attempt was approved after all",
+	billing.VerdictReverses: "money was taken back, disputed, or came again",
+	billing.VerdictAlerts:   "an alert tells a person",
+}
+
 // eventNext says what an event meant, or what happens to it next.
 func eventNext(event postgres.InboxEvent) string {
 	switch event.State {
 	case "applied":
-		return string(event.Verdict) + " charge " + strconv.FormatInt(int64(event.ChargeID), 10)
+		text := verdictSentences[event.Verdict]
+		if event.ChargeID != 0 {
+			text += ", charge " + strconv.FormatInt(int64(event.ChargeID), 10)
+		}
+		return text
 	case "waiting":
 		return "an open attempt of the charge is settled first"
 	case "quarantined":
-		return event.Reason + ": contauth webhooks replay " + strconv.FormatInt(event.ID, 10) + " looks again"
+		return event.Reason + ": contauth webhooks replay " + strconv.FormatInt(event.ID, 10) + " --reason TEXT looks again"
 	case "kept":
 		return "it changes nothing"
 	}

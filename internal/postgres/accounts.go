@@ -177,7 +177,7 @@ type account struct {
 	RateFree    seconds `db:"rate_free"`            // from now until the rate allows a request
 	Stopped     bool    `db:"stopped"`              // by the kill switch
 	MaxCharges  int64   `db:"max_charges_per_hour"` // 0 for no limit
-	MaxAmount   []byte  `db:"max_money_per_hour"`  // JSON: minor units by currency
+	MaxAmount   []byte  `db:"max_money_per_hour"`   // JSON: minor units by currency
 	Unbound     bool    `db:"-"`                    // live, and the database is not the one that was bound
 }
 

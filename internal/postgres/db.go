@@ -29,6 +29,8 @@ type DB struct {
 	logger hclog.Logger
 	hotMu  sync.Mutex
 	hot    *hotStatements // nil until somebody needs them
+
+	shopperDayLimit int // of plans that set none; 0 for no limit
 }
 
 var _ scheduler.Store = (*DB)(nil)
@@ -65,6 +67,10 @@ func Open(ctx context.Context, dsn string, logger hclog.Logger) (*DB, error) {
 	}
 	return &DB{sqlx: db, logger: logger.Named("postgres")}, nil
 }
+
+// LimitShopperDay lets every plan leave out what would be more than so many charges
+// of a shopper on one business day. Call it before anybody plans.
+func (db *DB) LimitShopperDay(charges int) { db.shopperDayLimit = charges }
 
 // Close closes all connections.
 func (db *DB) Close() error { return db.sqlx.Close() }

@@ -93,7 +93,7 @@ func (db *DB) ReplayEvents(ctx context.Context, ids []int64, by billing.Decision
 			return fmt.Errorf("find events: %w", err)
 		}
 		if n = len(replayed); n == 0 {
-			return fmt.Errorf("no such event, or none that has an effect: %w", billing.ErrNotFound)
+			return fmt.Errorf("none of these events is there and has an effect (`contauth webhooks list` shows them): %w", billing.ErrNotFound)
 		}
 		return recordAudit(ctx, tx, auditEntry{
 			Actor: by.Actor, Action: "replay", ObjectKind: auditKindInbox, Object: fmt.Sprint(n, " events"), Reason: by.Why,

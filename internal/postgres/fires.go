@@ -20,10 +20,10 @@ const schedulesAtOnce = 100
 // now, and lets those go on that waited for an unfinished run. Any number of
 // daemons may do so at once: each schedule's row is locked by one of them.
 func (db *DB) RecordFires(ctx context.Context) error {
-	const any = `
+	const waiting = `
 		SELECT EXISTS (SELECT FROM schedules WHERE state = 'active' AND next_fire_at <= business_now())
 		    OR EXISTS (SELECT FROM fires WHERE outcome = 'coalesced')`
-	if found, err := db.finds(ctx, any); !found || err != nil {
+	if found, err := db.finds(ctx, waiting); !found || err != nil {
 		return err
 	}
 	err := db.inTx(ctx, "record fires", func(tx *sqlx.Tx) error {
@@ -198,7 +198,6 @@ func forgetFutureFires(ctx context.Context, tx *sqlx.Tx, now time.Time) error {
 		return fmt.Errorf("find schedules that are ahead: %w", err)
 	}
 	for _, query := range []string{
-		`UPDATE fires SET outcome = 'skipped', reason = 'clock_moved_back', run_id = NULL WHERE fire_at > $1`,
 		`UPDATE runs SET schedule_id = NULL, fire_at = NULL WHERE fire_at > $1`,
 		`DELETE FROM fires WHERE fire_at > $1`,
 	} {
@@ -302,9 +301,10 @@ func closeFire(ctx context.Context, tx *sqlx.Tx, fire *scheduler.FireToPlan, id 
 // StartFiredRuns starts the runs of schedules that need no approval, or have it,
 // and returns them.
 func (db *DB) StartFiredRuns(ctx context.Context) ([]scheduler.Run, error) {
-	const any = `
+	// The second condition is that of the index runs_unfinished.
+	const startable = `
 		SELECT EXISTS (SELECT FROM runs WHERE state = 'planned' AND state NOT IN ('completed', 'aborted') AND schedule_id IS NOT NULL)`
-	if found, err := db.finds(ctx, any); !found || err != nil {
+	if found, err := db.finds(ctx, startable); !found || err != nil {
 		return nil, err
 	}
 	var started []scheduler.Run

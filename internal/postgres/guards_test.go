@@ -288,3 +288,35 @@ func TestDayToClose(t *testing.T) {
 		t.Errorf("in the end %s", got)
 	}
 }
+
+// No more of a shopper's charges than the limit are taken on one business day,
+// whatever the cards; the others are postponed with the reason.
+func TestPlanRun_LimitsChargesByShopper(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	for range 5 {
+		d.charge()
+	}
+	d.exec(`UPDATE tokens SET shopper_reference = 'shopper-of-all'`)
+	other := d.charge()
+	report := d.plan(scheduler.PlanRequest{Actor: "mia", ShopperDayLimit: 2})
+	if report.Run.Items != 3 {
+		t.Fatalf("%d items, want two of one shopper and one of another", report.Run.Items)
+	}
+	if got := get[int](d, `SELECT count(*) FROM run_exclusions WHERE run_id = $1 AND reason = 'shopper_limit' AND disposition = 'postponed'`, report.Run.ID); got != 3 {
+		t.Errorf("%d charges are postponed, want 3", got)
+	}
+	if got := get[int](d, `SELECT count(*) FROM run_items WHERE charge_id = $1`, other); got != 1 {
+		t.Error("another shopper's charge was left out")
+	}
+	if _, err := d.db.StartRun(t.Context(), report.Run.ID, "mia"); err != nil {
+		t.Fatal(err)
+	}
+	req := d.claimRequest(report.Run.ID)
+	for _, c := range d.claimDue(req).Charges {
+		d.settle(c, billing.OutcomeAuthorised, billing.ChargePaid, "")
+	}
+	if again := d.plan(scheduler.PlanRequest{Actor: "mia", ShopperDayLimit: 2}); again.Run.Items != 0 {
+		t.Errorf("%d more on the same day", again.Run.Items)
+	}
+}

@@ -122,7 +122,8 @@ func (db *DB) ApplyEvents(ctx context.Context, limit int) (int, error) {
 	}
 }
 
-// applyKnown closes approvals of attempts that are paid as they say.
+// applyKnown closes approvals of attempts that are paid as they say. What its
+// pattern misses, applyNext applies: see billing.Event.Attempt.
 func (db *DB) applyKnown(ctx context.Context, limit int) (int, error) {
 	const query = `
 		WITH next AS MATERIALIZED (
@@ -141,21 +142,12 @@ func (db *DB) applyKnown(ctx context.Context, limit int) (int, error) {
 		UPDATE inbox i
 		   SET state = 'applied', verdict = 'known', charge_id = k.charge_id, attempt = k.answered, next_try_at = NULL, applied_at = clock_timestamp()
 		  FROM known k WHERE i.id = k.id
-		RETURNING i.gateway_reference`
-	var payments pq.StringArray
+		RETURNING i.merchant_account, i.gateway_reference`
+	var payments []paymentName
 	if err := db.sqlx.SelectContext(ctx, &payments, query, limit); err != nil {
 		return 0, fmt.Errorf("apply known events: %w", unavailable(err))
 	}
-	if len(payments) == 0 {
-		return 0, nil
-	}
-	const recall = `
-		UPDATE inbox SET state = 'stored', reason = '', next_try_at = clock_timestamp()
-		 WHERE state = 'quarantined' AND original_reference = ANY ($1) AND reason = 'no_such_charge'`
-	if _, err := db.sqlx.ExecContext(ctx, recall, payments); err != nil {
-		return 0, fmt.Errorf("recall events: %w", unavailable(err))
-	}
-	return len(payments), nil
+	return len(payments), unavailable(recallEvents(ctx, db.sqlx, payments))
 }
 
 // applyNext applies the event that waits longest. It reports false if there is none.
@@ -241,7 +233,7 @@ func (hot *hotStatements) applyEvent(ctx context.Context, tx *sqlx.Tx, row inbox
 		return err
 	}
 	if e.Kind.IsPayment() {
-		return recallEvents(ctx, tx, e)
+		return recallEvents(ctx, tx, []paymentName{{e.MerchantAccount, e.GatewayReference}})
 	}
 	return nil
 }
@@ -281,13 +273,28 @@ func quarantineEvent(ctx context.Context, tx *sqlx.Tx, row inboxRow, reason stri
 	return nil
 }
 
-// recallEvents lets the events be looked at again that came before the payment
-// they are about was known.
-func recallEvents(ctx context.Context, tx *sqlx.Tx, e billing.Event) error {
+// A paymentName is what a gateway calls a payment.
+type paymentName struct {
+	MerchantAccount  string `db:"merchant_account"`
+	GatewayReference string `db:"gateway_reference"`
+}
+
+// recallEvents lets the events be looked at again that came before the payments
+// they are about were known.
+func recallEvents(ctx context.Context, q sqlx.ExecerContext, payments []paymentName) error {
+	accounts, references := make(pq.StringArray, len(payments)), make(pq.StringArray, len(payments))
+	for i, p := range payments {
+		accounts[i], references[i] = p.MerchantAccount, p.GatewayReference
+	}
+	if len(payments) == 0 {
+		return nil
+	}
 	const query = `
-		UPDATE inbox SET state = 'stored', reason = '', next_try_at = clock_timestamp()
-		 WHERE state = 'quarantined' AND original_reference = $1 AND merchant_account = $2 AND reason = 'no_such_charge'`
-	if _, err := tx.ExecContext(ctx, query, e.GatewayReference, e.MerchantAccount); err != nil {
+		UPDATE inbox i SET state = 'stored', reason = '', next_try_at = clock_timestamp()
+		  FROM unnest($1::text[], $2::text[]) AS p (merchant_account, gateway_reference)
+		 WHERE i.state = 'quarantined' AND i.reason = 'no_such_charge'
+		   AND i.original_reference = p.gateway_reference AND i.merchant_account = p.merchant_account`
+	if _, err := q.ExecContext(ctx, query, accounts, references); err != nil {
 		return fmt.Errorf("recall events: %w", err)
 	}
 	return nil
@@ -303,7 +310,7 @@ type eventCharge struct {
 	ReplayComing bool      `db:"replay_coming"`
 	BusinessNow  time.Time `db:"business_now"`
 
-	authorised, refused []int
+	authorised []int // attempts with an approval on record
 }
 
 func (c eventCharge) amount() billing.Money {
@@ -312,8 +319,7 @@ func (c eventCharge) amount() billing.Money {
 
 func (c eventCharge) standing() billing.Standing {
 	return billing.Standing{
-		State: c.State, Reason: c.Reason, Answered: c.Answered, Amount: c.amount(), ReplayComing: c.ReplayComing,
-		Authorised: c.authorised, Refused: c.refused,
+		State: c.State, Answered: c.Answered, Amount: c.amount(), ReplayComing: c.ReplayComing, Authorised: c.authorised,
 	}
 }
 
@@ -360,21 +366,9 @@ func lockEventCharge(ctx context.Context, tx *sqlx.Tx, merchantAccount, referenc
 	if err := tx.GetContext(ctx, &c, query, merchantAccount, reference); err != nil {
 		return c, notFound(err)
 	}
-	const answers = `
-		SELECT DISTINCT attempt, outcome FROM observations WHERE charge_id = $1 AND outcome IN ('authorised', 'refused') ORDER BY 1`
-	var rows []struct {
-		Attempt int             `db:"attempt"`
-		Outcome billing.Outcome `db:"outcome"`
-	}
-	if err := tx.SelectContext(ctx, &rows, answers, c.ID); err != nil {
-		return c, fmt.Errorf("read answers of %s: %w", c, err)
-	}
-	for _, r := range rows {
-		if r.Outcome == billing.OutcomeAuthorised {
-			c.authorised = append(c.authorised, r.Attempt)
-		} else {
-			c.refused = append(c.refused, r.Attempt)
-		}
+	const approvals = `SELECT DISTINCT attempt FROM observations WHERE charge_id = $1 AND outcome = 'authorised' ORDER BY 1`
+	if err := tx.SelectContext(ctx, &c.authorised, approvals, c.ID); err != nil {
+		return c, fmt.Errorf("read approvals of %s: %w", c, err)
 	}
 	return c, nil
 }

@@ -83,10 +83,14 @@ func underHourLimits(ctx context.Context, tx *sqlx.Tx, merchantAccount string, l
 	const stop = `
 		INSERT INTO sending_stops (scope, name, reason, actor, at) VALUES ('merchant_account', $1, $2, 'contauth', clock_timestamp())
 		ON CONFLICT DO NOTHING`
-	if err := expectOne(tx.ExecContext(ctx, stop, merchantAccount, reason)); err == nil {
-		return 0, storeAlert(ctx, tx, "hourly_limit", merchantAccount+" was paused, "+reason)
+	res, err := tx.ExecContext(ctx, stop, merchantAccount, reason)
+	if err != nil {
+		return 0, fmt.Errorf("pause %s: %w", merchantAccount, err)
 	}
-	return 0, nil
+	if n, err := res.RowsAffected(); n == 0 || err != nil {
+		return 0, err // it is paused already
+	}
+	return 0, storeAlert(ctx, tx, "hourly_limit", merchantAccount+" was paused, "+reason)
 }
 
 // countHour adds claimed charges to this hour of a locked account.

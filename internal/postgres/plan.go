@@ -33,6 +33,9 @@ const cyclesPerPass = 100
 // due charges into a manifest. A preview runs the same code in one transaction
 // and rolls it back. See scheduler.Planner.
 func (db *DB) PlanRun(ctx context.Context, req scheduler.PlanRequest) (scheduler.Report, error) {
+	if req.ShopperDayLimit == 0 {
+		req.ShopperDayLimit = db.shopperDayLimit
+	}
 	var report scheduler.Report
 	now, err := db.BusinessNow(ctx)
 	if err != nil {
@@ -342,6 +345,33 @@ func findCandidates(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, req sc
 	if _, err := tx.ExecContext(ctx, query, until, asOfDate, req.Filter.Model, req.Filter.MerchantAccount,
 		req.Filter.Currency, references, req.Preview || req.Ahead, req.Filter.DueAgain, id, req.Fire != nil); err != nil {
 		return fmt.Errorf("find due charges: %w", err)
+	}
+	return limitShoppers(ctx, tx, id, req.ShopperDayLimit)
+}
+
+// limitShoppers leaves out what would be more than a shopper may be charged for on
+// the run's business day, whatever the cards: a mistake in a book must not reach
+// one person many times.
+func limitShoppers(ctx context.Context, tx *sqlx.Tx, id scheduler.RunID, limit int) error {
+	if limit == 0 {
+		return nil
+	}
+	const query = `
+		WITH today AS (
+			SELECT i.merchant_account, t.shopper_reference, count(DISTINCT i.charge_id) AS charges
+			  FROM runs r JOIN run_items i ON i.run_id = r.id JOIN tokens t ON t.id = i.token_id
+			 WHERE r.business_day = (SELECT business_day FROM runs WHERE id = $1) AND r.id <> $1
+			   AND r.state <> 'aborted' AND i.disposition IS NULL AND i.charge_id NOT IN (SELECT id FROM candidates)
+			 GROUP BY 1, 2)
+		UPDATE candidates k SET reason = 'shopper_limit'
+		  FROM (SELECT c.id, coalesce(d.charges, 0) + row_number() OVER (PARTITION BY c.merchant_account, t.shopper_reference ORDER BY c.due_at, c.id) AS place
+		          FROM candidates c
+		          JOIN tokens t ON t.id = c.token_id
+		          LEFT JOIN today d ON d.merchant_account = c.merchant_account AND d.shopper_reference = t.shopper_reference
+		         WHERE c.reason IS NULL) p
+		 WHERE p.id = k.id AND p.place > $2`
+	if _, err := tx.ExecContext(ctx, query, id, limit); err != nil {
+		return fmt.Errorf("limit charges by shopper: %w", err)
 	}
 	return nil
 }

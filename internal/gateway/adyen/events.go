@@ -68,7 +68,7 @@ func (n Notification) event(signed bool, live string) billing.Event {
 	e := billing.Event{
 		Kind: kind, Code: tidied(n.EventCode), MerchantAccount: tidied(n.MerchantAccount), GatewayReference: tidied(n.PSPReference),
 		OriginalReference: tidied(n.OriginalReference), Reference: tidied(n.MerchantReference), Amount: isoAmount(n.Amount, n.Currency),
-		OccurredAt: n.EventDate, Signed: signed,
+		Signed: signed,
 	}
 	if kind == billing.EventRefused {
 		e.Refusal = billing.Reply{Class: classOfText(n.Reason), RefusalReason: n.Reason}
@@ -102,7 +102,7 @@ func (t TokenEvent) event(environment string) billing.Event {
 	}
 	return billing.Event{
 		Kind: kind, Code: tidied(t.Type), MerchantAccount: tidied(t.MerchantAccount), GatewayReference: tidied(t.EventID), Token: tidied(t.Token),
-		ShopperReference: tidied(t.ShopperReference), OccurredAt: t.CreatedAt, Signed: true,
+		ShopperReference: tidied(t.ShopperReference), Signed: true,
 		Document: document(map[string]string{
 			"type": t.Type, "event_id": t.EventID, "environment": t.Environment, "created_at": t.CreatedAt,
 			"merchant_account": t.MerchantAccount, "payment_method": t.PaymentMethod, "operation": t.Operation,

@@ -6,6 +6,7 @@ import (
 	"crypto/subtle"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
 	"strconv"
@@ -58,13 +59,9 @@ const MaxDelivery = 1 << 20
 
 // ServeHTTP implements http.Handler.
 func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
-	if req.Method != http.MethodPost {
-		w.Header().Set("Allow", http.MethodPost)
-		http.Error(w, "webhooks are posted", http.StatusMethodNotAllowed)
-		return
-	}
 	senders := r.authenticate(req)
 	if len(senders) == 0 {
+		r.logger.Warn("a webhook came with a wrong user or password: compare webhook_user and webhook_password with the Customer Area")
 		w.Header().Set("WWW-Authenticate", `Basic realm="webhooks"`)
 		http.Error(w, "wrong user or password", http.StatusUnauthorized)
 		return
@@ -81,7 +78,7 @@ func (r *Receiver) ServeHTTP(w http.ResponseWriter, req *http.Request) {
 	}
 	events, err := read(senders, body, req.Header.Get("hmacsignature"))
 	if err != nil {
-		r.logger.Error("a webhook is not signed by any key of its merchant account", "error", err)
+		r.logger.Error("a webhook is refused: compare webhook_keys with the Customer Area", "error", err)
 		http.Error(w, "the signature is wrong", http.StatusUnauthorized)
 		return
 	}
@@ -136,7 +133,7 @@ func read(senders []ReceiverAccount, body []byte, signature string) ([]billing.E
 			e.Kind = billing.EventOther // another account's user: kept, without effect
 		}
 		if e.Kind.MovesMoneyOrTokens() && !signed {
-			return nil, errUnsigned
+			return nil, fmt.Errorf("%w: %s of %s", errUnsigned, e.Code, e.MerchantAccount)
 		}
 		events[i] = e
 	}
