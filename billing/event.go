@@ -115,9 +115,10 @@ func (e Event) judgeApproval(attempt int, s Standing) Verdict {
 	switch {
 	case e.Amount != s.Amount || attempt > s.Answered+1:
 		return VerdictMismatch
-	case slices.Contains(s.Authorised, attempt):
-		return VerdictKnown
 	case s.State == ChargePaid || s.State == ChargeCancelled || s.State == ChargeWaived:
+		if slices.Contains(s.Authorised, attempt) {
+			return VerdictKnown
+		}
 		return VerdictAlerts // it was paid twice, or is no longer owed
 	case attempt == s.Answered+1 && s.State != ChargeUnpaid:
 		return VerdictSettles

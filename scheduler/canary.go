@@ -27,8 +27,8 @@ func (c Canary) end(first, last int) int {
 	return first + n - 1
 }
 
-// A CanaryVerdict says how the canary of a part did.
-type CanaryVerdict struct {
+// CanaryCounts says how the canary of a part did so far.
+type CanaryCounts struct {
 	Open     int  // charges that are due, or on their way
 	Answered int  // approved or declined
 	Declined int  // of those
@@ -36,12 +36,15 @@ type CanaryVerdict struct {
 	Decided  bool // somebody, or an earlier look, let the run go on
 }
 
-// rate is the share of declines.
-func (v CanaryVerdict) rate() float64 {
-	if v.Answered == 0 {
-		return 0
+// fault says in words why the rest must not follow, or "".
+func (v CanaryCounts) fault(most float64) string {
+	switch {
+	case v.Answered == 0 && v.Silent > 0:
+		return fmt.Sprintf("none of the first %d charges has an answer", v.Silent)
+	case v.Answered > 0 && float64(v.Declined)/float64(v.Answered) > most:
+		return fmt.Sprintf("%d of the first %d answers were declined, more than %.0f %%", v.Declined, v.Answered, 100*most)
 	}
-	return float64(v.Declined) / float64(v.Answered)
+	return ""
 }
 
 // canaryPoll is how often a process looks whether others have answers of the canary.
@@ -56,7 +59,7 @@ func (w *work) judgeCanary(ctx context.Context, p *part, end int) (bool, error) 
 	w.flusher.awaitSaved(ctx)
 	account := p.lane.account.MerchantAccount
 	for ctx.Err() == nil && !p.isStopped() {
-		v, err := w.store.JudgeCanary(ctx, w.run.ID, account, end)
+		v, err := w.store.CountCanary(ctx, w.run.ID, account, end)
 		switch {
 		case errors.Is(err, ErrUnavailable):
 			waitForDatabase(ctx, w.opts.Repair, w.logger, 0)
@@ -69,13 +72,10 @@ func (w *work) judgeCanary(ctx context.Context, p *part, end int) (bool, error) 
 			sleep(ctx, canaryPoll)
 			continue
 		}
-		reason := ""
-		if v.Answered == 0 && v.Silent > 0 {
-			reason = fmt.Sprintf("canary at %s: none of the first %d charges has an answer", account, v.Silent)
-		}
-		if v.rate() > w.opts.Canary.MaxDeclineRate {
-			reason = fmt.Sprintf("canary at %s: %d of the first %d answers were declined, more than %.0f %%", account, v.Declined, v.Answered, 100*w.opts.Canary.MaxDeclineRate)
-			w.logger.Error("a run is paused after its canary", "merchant_account", account, "declined", v.Declined, "answered", v.Answered)
+		reason := v.fault(w.opts.Canary.MaxDeclineRate)
+		if reason != "" {
+			reason = "canary at " + account + ": " + reason
+			w.logger.Error("a run is paused after its canary", "merchant_account", account, "declined", v.Declined, "answered", v.Answered, "silent", v.Silent)
 		}
 		if err := w.store.CloseCanary(ctx, w.run.ID, account, reason); err != nil {
 			return false, err

@@ -78,11 +78,11 @@ func (c *crew) run(ctx context.Context, task func(soft, hard context.Context) er
 	if err != nil || hard.Err() != nil {
 		return err // what is left undone ends with its leases
 	}
-	return c.leave(hard)
+	return c.release(hard)
 }
 
-// leave gives up what the process holds at the accounts.
-func (c *crew) leave(ctx context.Context) error {
+// release gives up what the process holds at the accounts.
+func (c *crew) release(ctx context.Context) error {
 	for account := range c.lanes {
 		if err := c.store.ReleaseSlots(ctx, c.process, account); err != nil {
 			return err

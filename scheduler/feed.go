@@ -108,7 +108,7 @@ func (w *work) claim(ctx, hard context.Context, p *part, after, last, size int) 
 	case res.Halt == billing.ReasonEndpointChanged && w.shared:
 		// Only this process is wrong about the endpoint: the others work on.
 		w.logger.Error("this process is configured with another base_url than the database has: it sends nothing to the account", "merchant_account", p.lane.account.MerchantAccount)
-		p.end()
+		p.yield()
 		return after, nil
 	case res.Halt != "":
 		w.stopPart(hard, p, res.Halt, "", "postponed")

@@ -18,7 +18,7 @@ type part struct {
 	onTheWay    int          // charges queued, in flight, or being given back
 	stopped     *AccountStop // why nothing more is sent; nil while it works
 	disposition string       // what becomes of the items of a stopped part
-	left        bool         // to other processes
+	yielded     bool         // to other processes
 }
 
 func newPart(l *lane, first, last int) *part {
@@ -72,7 +72,7 @@ func (p *part) isIdle() bool {
 func (p *part) stop(reason billing.Reason, detail, disposition string) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.stopped != nil || p.left {
+	if p.stopped != nil || p.yielded {
 		return false
 	}
 	p.stopped = &AccountStop{MerchantAccount: p.lane.account.MerchantAccount, Reason: reason, Detail: detail}
@@ -81,12 +81,12 @@ func (p *part) stop(reason billing.Reason, detail, disposition string) bool {
 	return true
 }
 
-// end lets this process do nothing more for the part, which is left to others.
-func (p *part) end() {
+// yield lets this process do nothing more for the part, which is left to others.
+func (p *part) yield() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.stopped == nil && !p.left {
-		p.left = true
+	if p.stopped == nil && !p.yielded {
+		p.yielded = true
 		close(p.ended)
 	}
 }
@@ -102,5 +102,5 @@ func (p *part) stopReason() (*AccountStop, string) {
 func (p *part) isStopped() bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.stopped != nil || p.left
+	return p.stopped != nil || p.yielded
 }

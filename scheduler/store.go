@@ -81,9 +81,9 @@ type Store interface {
 	// OpenUnknown says when the next unknown of a run, at these accounts, will be sent again
 	// automatically within the first steps, and how many there are.
 	OpenUnknown(ctx context.Context, id RunID, senders []Sender, steps int) (OpenUnknown, error)
-	// JudgeCanary counts the answers of the first items of a run at one account, up
+	// CountCanary counts the answers of the first items of a run at one account, up
 	// to a position.
-	JudgeCanary(ctx context.Context, id RunID, merchantAccount string, end int) (CanaryVerdict, error)
+	CountCanary(ctx context.Context, id RunID, merchantAccount string, end int) (CanaryCounts, error)
 	// CloseCanary lets the rest follow, or with a reason pauses the run.
 	CloseCanary(ctx context.Context, id RunID, merchantAccount, reason string) error
 	// BusinessNow is the business time of the installation.

@@ -9,11 +9,11 @@ import (
 	"github.com/contauth/contauth/scheduler"
 )
 
-// JudgeCanary counts the answers of the first items of a run at one account, up
+// CountCanary counts the answers of the first items of a run at one account, up
 // to a position.
-func (db *DB) JudgeCanary(ctx context.Context, id scheduler.RunID, merchantAccount string, end int) (scheduler.CanaryVerdict, error) {
+func (db *DB) CountCanary(ctx context.Context, id scheduler.RunID, merchantAccount string, end int) (scheduler.CanaryCounts, error) {
 	const query = `
-		SELECT count(*) FILTER (WHERE i.disposition IS NULL AND c.run_id IS NOT DISTINCT FROM i.run_id AND c.state IN ('claimed')
+		SELECT count(*) FILTER (WHERE i.disposition IS NULL AND c.run_id IS NOT DISTINCT FROM i.run_id AND c.state = 'claimed'
 		                           OR i.disposition IS NULL AND c.state = 'due' AND c.answered = i.answered) AS open,
 		       count(o.outcome) AS answered,
 		       count(*) FILTER (WHERE o.outcome = 'refused') AS declined,
@@ -34,9 +34,9 @@ func (db *DB) JudgeCanary(ctx context.Context, id scheduler.RunID, merchantAccou
 		Decided  bool `db:"decided"`
 	}
 	if err := db.sqlx.GetContext(ctx, &row, query, id, merchantAccount, end); err != nil {
-		return scheduler.CanaryVerdict{}, fmt.Errorf("judge the canary of run %d: %w", id, unavailable(err))
+		return scheduler.CanaryCounts{}, fmt.Errorf("count the canary of run %d: %w", id, unavailable(err))
 	}
-	return scheduler.CanaryVerdict(row), nil
+	return scheduler.CanaryCounts(row), nil
 }
 
 // CloseCanary lets the rest of a run's part follow, or with a reason pauses the

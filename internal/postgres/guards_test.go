@@ -121,7 +121,7 @@ func TestClaimDue_HourlyLimits(t *testing.T) {
 	}
 }
 
-func TestJudgeCanary(t *testing.T) {
+func TestCountCanary(t *testing.T) {
 	t.Parallel()
 	d := newDesk(t)
 	var ids []billing.ChargeID
@@ -129,26 +129,26 @@ func TestJudgeCanary(t *testing.T) {
 		ids = append(ids, d.charge())
 	}
 	run := d.run(ids...)
-	judge := func(end int) scheduler.CanaryVerdict {
+	judge := func(end int) scheduler.CanaryCounts {
 		t.Helper()
-		v, err := d.db.JudgeCanary(t.Context(), run, "DemoEU", end)
+		v, err := d.db.CountCanary(t.Context(), run, "DemoEU", end)
 		if err != nil {
 			t.Fatal(err)
 		}
 		return v
 	}
-	if got := judge(2); got != (scheduler.CanaryVerdict{Open: 2}) {
+	if got := judge(2); got != (scheduler.CanaryCounts{Open: 2}) {
 		t.Errorf("before: %+v", got)
 	}
 	req := d.claimRequest(run)
 	req.Limit = 2
 	claimed := d.claimDue(req).Charges
 	d.settle(claimed[0], billing.OutcomeRefused, billing.ChargeDue, billing.ReasonRefusedSoft)
-	if got := judge(2); got != (scheduler.CanaryVerdict{Open: 1, Answered: 1, Declined: 1}) {
+	if got := judge(2); got != (scheduler.CanaryCounts{Open: 1, Answered: 1, Declined: 1}) {
 		t.Errorf("after one answer: %+v", got)
 	}
 	d.settle(claimed[1], billing.OutcomeAuthorised, billing.ChargePaid, "")
-	if got := judge(2); got != (scheduler.CanaryVerdict{Answered: 2, Declined: 1}) {
+	if got := judge(2); got != (scheduler.CanaryCounts{Answered: 2, Declined: 1}) {
 		t.Errorf("after both: %+v", got)
 	}
 	if err := d.db.CloseCanary(t.Context(), run, "DemoEU", "half were declined"); err != nil {

@@ -120,6 +120,20 @@ func TestApplyEvents(t *testing.T) {
 			stands: "paid late_approval", inbox: []inbox{{"applied", "pays"}}, alerts: "late_approval",
 		},
 		{
+			name: "an answer that came too late for its attempt is carried out by its webhook",
+			charge: func(d *desk) billing.ChargeID {
+				id := d.charge()
+				claimed := d.claim(id)
+				d.settle(claimed, billing.OutcomeRefused, billing.ChargeDue, billing.ReasonRefusedSoft)
+				d.settle(claimed, billing.OutcomeAuthorised, billing.ChargePaid, "")
+				return id
+			},
+			events: func(d *desk, id billing.ChargeID) []billing.Event {
+				return []billing.Event{d.event(billing.EventAuthorised, id, 1, "PAY1", 1234)}
+			},
+			stands: "paid late_approval", inbox: []inbox{{"applied", "pays"}}, alerts: "contradiction late_approval",
+		},
+		{
 			name: "a late approval stops the attempt that is open, and waits for it", charge: (*desk).unknownCharge,
 			events: func(d *desk, id billing.ChargeID) []billing.Event {
 				return []billing.Event{d.event(billing.EventAuthorised, id, 1, "PAY1", 1234)}
