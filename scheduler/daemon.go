@@ -41,6 +41,9 @@ type DaemonOptions struct {
 	// DayCompleted is called once when everything that fell due on a day turns out
 	// to be accounted for.
 	DayCompleted func(context.Context, DayReport) error
+	// Figures reads what the database says about the whole book; what is late in it
+	// is logged as an error.
+	Figures func(context.Context) (Figures, error)
 }
 
 // A Daemon fires schedules and works runs until it is stopped.
@@ -68,6 +71,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	jobs := cron.New(cron.WithLogger(log), cron.WithChain(cron.SkipIfStillRunning(log), cron.Recover(log)))
 	jobs.Schedule(cron.Every(time.Second), cron.FuncJob(func() { d.fire(ctx) }))
 	jobs.Schedule(cron.Every(time.Second), cron.FuncJob(func() { d.plan(ctx) }))
+	jobs.Schedule(cron.Every(watchEvery), cron.FuncJob(func() { d.watch(ctx) }))
 	jobs.Schedule(cron.Every(dayEvery), cron.FuncJob(func() { d.closeDays(ctx) }))
 	jobs.Start()
 	var others sync.WaitGroup

@@ -157,7 +157,7 @@ func (e *env) serve(ctx context.Context, s *session, open listeners) error {
 	others.Go(endAtSecondSignal(serving, logger))
 
 	logger.Info("serving", "version", programVersion(), "merchant_accounts", len(s.config.MerchantAccounts))
-	var opts scheduler.DaemonOptions
+	opts := scheduler.DaemonOptions{Figures: s.db.NewFigureReader().Read}
 	if url := s.config.Guards.DeadManURL; !url.IsEmpty() {
 		opts.DayCompleted = tellDeadMan(url)
 	}

@@ -173,6 +173,8 @@ func TestServe_ThreeDaemonsKeepTheRateAndObey(t *testing.T) {
 	w.startRun(id)
 	await(t, "the first payments", func() bool { return w.stats().Payments >= 10 })
 
+	w.contauth(0, "charges", "hold", "req-399", "--reason", "not yet")
+	w.contauth(0, "charges", "cancel", "req-398", "--reason", "not any more")
 	w.contauth(0, "pause", "--merchant-account", "DemoEU", "--reason", "something is wrong")
 	done := w.stats().Payments
 	stillAfter(t, w, done, 2*rate) // what was at the gateway may still be answered
@@ -191,8 +193,13 @@ func TestServe_ThreeDaemonsKeepTheRateAndObey(t *testing.T) {
 	if most := mostWithin(w.paidAt(), time.Second); most > rate+1 {
 		t.Errorf("%d payments within a second, the limit is %d", most, rate)
 	}
-	if got := w.states(); got["claimed"]+got["unknown"] != 0 {
+	if got := w.states(); got["claimed"]+got["unknown"] != 0 || got["held"] != 1 || got["cancelled"] != 1 {
 		t.Errorf("states after all daemons stopped: %v", got)
+	}
+	for _, e := range w.ledger() {
+		if e.Reference == "req-399~1" || e.Reference == "req-398~1" {
+			t.Errorf("%s was held or cancelled, and sent", e.Reference)
+		}
 	}
 	w.requireSound()
 }
