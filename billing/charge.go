@@ -116,7 +116,4 @@ type ClaimedCharge struct {
 	// SendBy is the last moment at which a request may start, so that it ends
 	// before the lease does; on this process's monotonic clock.
 	SendBy time.Time
-	// SendAt is the moment that the account's rate reserved for this request;
-	// zero for at once.
-	SendAt time.Time
 }

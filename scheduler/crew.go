@@ -129,7 +129,8 @@ func (c *crew) count(group []*parcel) {
 func (c *crew) send(ctx context.Context, l *lane) {
 	var d deadline
 	defer d.close()
-	for p := l.take(); p != nil; p = l.take() {
+	reserve := func(n int) ([]Departure, bool) { return c.reserve(ctx, l, n) }
+	for p := l.take(reserve); p != nil; p = l.take(reserve) {
 		now := time.Now()
 		if now.After(p.SendBy) {
 			// Too little of the lease is left for a whole request.
@@ -144,6 +145,17 @@ func (c *crew) send(ctx context.Context, l *lane) {
 		c.flusher.hand(p)
 		l.done(p)
 	}
+}
+
+// reserve takes further departures for a lane whose own passed unused, since the
+// gateway or this process was slow. It reports false when ctx has ended.
+func (c *crew) reserve(ctx context.Context, l *lane, n int) ([]Departure, bool) {
+	departures, err := c.store.Reserve(ctx, l.account.MerchantAccount, n)
+	if err != nil {
+		c.logger.Warn("the rate waits for the database", "merchant_account", l.account.MerchantAccount, "error", err)
+		return nil, sleep(ctx, time.Second)
+	}
+	return departures, true
 }
 
 // heed does what an answer demands of the whole account.
@@ -194,7 +206,7 @@ func (c *crew) giveBack(ctx context.Context, parcels []*parcel) {
 // newParcels makes parcels of a claim's charges, for a part of a run or, as
 // replays, for none. claimed is the moment before the claim was sent: the lease
 // cannot have begun earlier.
-func (c *crew) newParcels(of *part, res ClaimResult, claimed, answered time.Time) []*parcel {
+func (c *crew) newParcels(of *part, res ClaimResult, claimed time.Time) []*parcel {
 	b := &batch{id: res.ID}
 	b.open.Store(int32(len(res.Charges)))
 	made := make([]parcel, len(res.Charges))
@@ -202,10 +214,7 @@ func (c *crew) newParcels(of *part, res ClaimResult, claimed, answered time.Time
 	for i := range res.Charges {
 		charge := &res.Charges[i]
 		charge.SendBy = claimed.Add(c.opts.Lease - c.opts.GatewayTimeout)
-		if res.SendEvery > 0 {
-			charge.SendAt = answered.Add(res.SendAfter + time.Duration(i)*res.SendEvery)
-		}
-		made[i] = parcel{ClaimedCharge: charge, batch: b, part: of}
+		made[i] = parcel{ClaimedCharge: charge, batch: b, part: of, paced: res.Paced}
 		parcels[i] = &made[i]
 	}
 	return parcels

@@ -121,12 +121,11 @@ func (w *work) claim(ctx, hard context.Context, p *part, after, last, size int) 
 		return after, nil
 	}
 	if len(res.Charges) > 0 {
-		p.lane.setRate(res.SendEvery)
-		answered := time.Now()
-		if slow := answered.Sub(before); slow > w.opts.Lease-w.opts.GatewayTimeout {
+		p.lane.book(res.Departures)
+		if slow := time.Since(before); slow > w.opts.Lease-w.opts.GatewayTimeout {
 			w.logger.Warn("the database answers too slowly for timing.lease: what was claimed is given back unsent", "took", slow.Round(time.Millisecond))
 		}
-		if parcels := w.newParcels(p, res, before, answered); !p.lane.push(p, parcels) {
+		if parcels := w.newParcels(p, res, before); !p.lane.push(p, parcels) {
 			w.flusher.returnUnsent(hard, parcels)
 		}
 	}

@@ -2,6 +2,7 @@ package scheduler
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,6 +22,7 @@ type parcel struct {
 	*billing.ClaimedCharge
 	batch      *batch
 	part       *part // nil for a replay, whichever run its charge is of
+	paced      bool  // it needs a departure
 	settlement billing.Settlement
 }
 
@@ -46,13 +48,13 @@ type lane struct {
 	lowWater int           // claim more when the queue is no longer than this
 	room     chan struct{} // wakes the feeder: the queue is low
 
-	sendEvery   time.Duration // the distance of two requests at the account's rate; 0 without one
-	nextSend    time.Time     // with a rate: not before this moment
-	quietUntil  time.Time     // no claim before this moment
-	backOffs    int           // in a row, without an answer in between
-	outageSince time.Time     // the first of them
-	rejections  int           // answers in a row that the gateway gave without trying
-	silences    int           // requests in a row without a readable answer
+	departures  []Departure // with a rate: unused ones, the earliest first
+	reserving   bool        // a worker is asking for more of them
+	quietUntil  time.Time   // no claim before this moment
+	backOffs    int         // in a row, without an answer in between
+	outageSince time.Time   // the first of them
+	rejections  int         // answers in a row that the gateway gave without trying
+	silences    int         // requests in a row without a readable answer
 
 	answered atomic.Int64 // all answers, for the pace
 }
@@ -84,9 +86,10 @@ func (l *lane) push(of *part, parcels []*parcel) bool {
 }
 
 // take returns the next charge to send, or nil when the lane is closed. It
-// waits for a charge, for a free place in flight, and for the moment that the
-// account's rate reserved. The caller must call done.
-func (l *lane) take() *parcel {
+// waits for a charge, for a free place in flight, and at an account with a rate
+// for a departure; reserve gets more of them where they have passed unused. If it
+// reports false, take returns nil. The caller must call done.
+func (l *lane) take(reserve func(n int) ([]Departure, bool)) *parcel {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	for {
@@ -96,17 +99,22 @@ func (l *lane) take() *parcel {
 		if len(l.queue) > 0 && l.inFlight < l.limit {
 			next := l.queue[0]
 			wait := time.Duration(0)
-			if !next.SendAt.IsZero() {
-				// A request that is late, since those before it were slow, does not catch
-				// up: the next ones would leave together.
-				wait = max(time.Until(next.SendAt), time.Until(l.nextSend))
+			if next.paced {
+				departure, ok := l.nextDeparture()
+				if !ok {
+					if !l.bookMore(reserve) {
+						return nil
+					}
+					continue
+				}
+				wait = time.Until(departure.From)
 			}
 			if wait <= 0 {
 				l.queue[0] = nil
 				l.queue = l.queue[1:]
 				l.inFlight++
-				if !next.SendAt.IsZero() {
-					l.nextSend = time.Now().Add(l.sendEvery)
+				if next.paced {
+					l.departures = l.departures[1:]
 				}
 				if len(l.queue) <= l.lowWater {
 					l.signalRoom()
@@ -151,11 +159,45 @@ func (l *lane) close() {
 	l.changed.Broadcast()
 }
 
-// setRate takes over the distance of two requests.
-func (l *lane) setRate(every time.Duration) {
+// book adds departures.
+func (l *lane) book(departures []Departure) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.sendEvery = every
+	l.departures = append(l.departures, departures...)
+	slices.SortFunc(l.departures, func(a, b Departure) int { return a.From.Compare(b.From) })
+}
+
+// nextDeparture is the earliest that can still be made. One that was missed is
+// gone: to leave later would be to leave together with another process's.
+func (l *lane) nextDeparture() (Departure, bool) {
+	now := time.Now()
+	for len(l.departures) > 0 && now.After(l.departures[0].Until) {
+		l.departures = l.departures[1:]
+	}
+	if len(l.departures) == 0 {
+		return Departure{}, false
+	}
+	return l.departures[0], true
+}
+
+// bookMore gets departures for what is in the queue. One worker asks, without
+// the lock; the others wait for it. It reports what reserve reported.
+func (l *lane) bookMore(reserve func(n int) ([]Departure, bool)) bool {
+	if l.reserving {
+		l.changed.Wait()
+		return true
+	}
+	l.reserving = true
+	n := len(l.queue)
+	l.mu.Unlock()
+	departures, ok := reserve(n)
+	if len(departures) > 0 {
+		l.book(departures)
+	}
+	l.mu.Lock()
+	l.reserving = false
+	l.changed.Broadcast()
+	return ok
 }
 
 // setShare takes over this process's share of max_in_flight.

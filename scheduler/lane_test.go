@@ -114,33 +114,73 @@ func TestLane_HeedsTheGatewaysOwnWish(t *testing.T) {
 	}
 }
 
-// Requests of an account with a rate leave at their reserved moments, and not
-// before, however many workers wait.
-func TestLane_SendsAtTheReservedMoment(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		l := newTestLane(3)
-		l.limit = 3
-		start := time.Now()
-		all := parcels(1, 2, 3)
-		for i, p := range all {
-			p.SendAt = start.Add(time.Duration(i+1) * 200 * time.Millisecond)
+// Requests of an account with a rate leave at their departures, however many
+// workers wait, and never after them: who missed one takes a later one.
+func TestLane_SendsAtItsDepartures(t *testing.T) {
+	const every, late = 200 * time.Millisecond, 50 * time.Millisecond
+	departures := func(start time.Time, from, n int) (all []Departure) {
+		for i := range n {
+			at := start.Add(time.Duration(from+i) * every)
+			all = append(all, Departure{From: at, Until: at.Add(late)})
 		}
-		l.push(nil, all)
-		left := make(chan time.Duration, 3)
-		for range 3 {
-			go func() {
-				if p := l.take(); p != nil {
-					left <- time.Since(start)
+		return all
+	}
+	tests := map[string]struct {
+		booked []int // how many departures from the first on, and from the fifth on
+		begin  time.Duration
+		want   []time.Duration
+	}{
+		"on time":             {[]int{4, 0}, 0, []time.Duration{0, every, 2 * every, 3 * every}},
+		"a little late":       {[]int{4, 0}, late, []time.Duration{late, every, 2 * every, 3 * every}},
+		"one missed":          {[]int{4, 1}, late + 1, []time.Duration{every, 2 * every, 3 * every, 5 * every}},
+		"more are asked for":  {[]int{4, 0}, 2*every + late + 1, []time.Duration{3 * every, 10 * every, 11 * every, 12 * every}},
+		"none were ever had":  {[]int{0, 0}, 0, []time.Duration{10 * every, 11 * every, 12 * every, 13 * every}},
+		"booked out of order": {[]int{2, 2}, 0, []time.Duration{0, every, 5 * every, 6 * every}},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				l := newTestLane(4)
+				l.limit = 4
+				start := time.Now()
+				all := parcels(1, 2, 3, 4)
+				for _, p := range all {
+					p.paced = true
 				}
-			}()
-		}
-		for i := range 3 {
-			if got, want := <-left, time.Duration(i+1)*200*time.Millisecond; got != want {
-				t.Errorf("request %d left after %s, want %s", i+1, got, want)
-			}
-		}
-		l.close()
-	})
+				l.book(departures(start, 5, test.booked[1]))
+				l.book(departures(start, 0, test.booked[0]))
+				time.Sleep(test.begin)
+				l.push(nil, all)
+				left := make(chan time.Duration, len(all))
+				for range all {
+					go func() {
+						if p := l.take(func(n int) ([]Departure, bool) { return departures(start, 10, n), true }); p != nil {
+							left <- time.Since(start)
+						}
+					}()
+				}
+				var got []time.Duration
+				for range all {
+					got = append(got, <-left)
+				}
+				if diff := cmp.Diff(test.want, got); diff != "" {
+					t.Errorf("requests left after (-want +got)\n%s", diff)
+				}
+				l.close()
+			})
+		})
+	}
+}
+
+// Where no departure can be had before the process ends, its workers end too.
+func TestLane_EndsWithoutDepartures(t *testing.T) {
+	l := newTestLane(1)
+	one := parcels(1)
+	one[0].paced = true
+	l.push(nil, one)
+	if l.take(func(int) ([]Departure, bool) { return nil, false }) != nil {
+		t.Error("a charge left without a departure")
+	}
 }
 
 // Taking charges back out of the queue wakes the feeder, which would else wait
@@ -170,7 +210,7 @@ func TestLane_CloseEndsItsWorkers(t *testing.T) {
 		l := newTestLane(2)
 		ended := make(chan bool, 2)
 		for range 2 {
-			go func() { ended <- l.take() == nil }()
+			go func() { ended <- l.take(nil) == nil }()
 		}
 		synctest.Wait()
 		l.close()

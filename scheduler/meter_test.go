@@ -27,7 +27,7 @@ func TestRunner_Load(t *testing.T) {
 		busy := c.lanes["DemoEU"]
 		busy.setShare(4)
 		busy.push(nil, parcels(1, 2, 3))
-		busy.take()
+		busy.take(nil)
 		c.lanes["DemoUS"].setShare(2)
 		c.lanes["DemoUS"].observe(later)
 		time.Sleep(30 * time.Second)

@@ -63,8 +63,8 @@ func (c *crew) resolveOnce(ctx, hard context.Context) {
 		}
 		l.setShare(res.Slots)
 		if len(res.Charges) > 0 {
-			l.setRate(res.SendEvery)
-			if parcels := c.newParcels(nil, res, before, time.Now()); !l.push(nil, parcels) {
+			l.book(res.Departures)
+			if parcels := c.newParcels(nil, res, before); !l.push(nil, parcels) {
 				c.flusher.returnUnsent(hard, parcels)
 			}
 		}

@@ -69,6 +69,8 @@ type Store interface {
 	// sent again with the same key and bytes, after checking that they still may.
 	ClaimReplays(ctx context.Context, req ReplayRequest) (ClaimResult, error)
 
+	// Reserve takes the next n departures from the account's rate.
+	Reserve(ctx context.Context, merchantAccount string, n int) ([]Departure, error)
 	// BackOff keeps every process from claiming at the account for a while.
 	BackOff(ctx context.Context, merchantAccount string, wait time.Duration) error
 	// StopAccount ends the account's part of a run: what is not at the gateway
@@ -131,13 +133,21 @@ type ClaimResult struct {
 	// Wait says that nothing may be claimed for this long: back-off, rate, or
 	// other processes using every slot.
 	Wait time.Duration
-	// SendAfter is how long after the answer the first request may leave, and
-	// SendEvery the distance of the following ones; both 0 without a rate.
-	SendAfter, SendEvery time.Duration
+	// Paced says that the account has a rate: each request needs a departure.
+	Paced bool
+	// Departures are one for each charge; none after a claim that was read back.
+	Departures []Departure
 	// Halt says why nothing may be claimed at all; empty if it may.
 	Halt billing.Reason
 	// RunState is the run's state as the claim saw it.
 	RunState RunState
+}
+
+// A Departure is a moment at which one request may leave, taken from the
+// account's rate: not before From, and not after Until, when it would come too
+// close to another process's. On this process's monotonic clock.
+type Departure struct {
+	From, Until time.Time
 }
 
 // LeftOver says what a pass over a manifest left.

@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -173,52 +174,95 @@ func TestServe_ThreeDaemonsKeepTheRateAndObey(t *testing.T) {
 	w.startRun(id)
 	await(t, "the first payments", func() bool { return w.stats().Payments >= 10 })
 
-	w.contauth(0, "charges", "hold", "req-399", "--reason", "not yet")
-	w.contauth(0, "charges", "cancel", "req-398", "--reason", "not any more")
+	// Charges far from their turn, and charges that a daemon has in hand.
+	asked := map[string]time.Time{}
+	stop := func(verb, reference string) {
+		asked[reference] = time.Now()
+		p := w.start("charges", verb, reference, "--reason", "not this one")
+		if code := p.wait(); code != 0 && !strings.Contains(p.stderr.String(), "is paid") {
+			t.Errorf("%s of %s: exit %d\n%s", verb, reference, code, p.stderr.String())
+		}
+	}
+	stop("hold", "req-399")
+	stop("cancel", "req-398")
+	const inHand = `SELECT reference FROM charges WHERE state = 'claimed' ORDER BY id DESC LIMIT 1`
+	for _, verb := range []string{"hold", "cancel"} {
+		var reference string
+		await(t, "a charge in hand", func() bool { return w.db.QueryRow(inHand).Scan(&reference) == nil })
+		stop(verb, reference)
+	}
 	w.contauth(0, "pause", "--merchant-account", "DemoEU", "--reason", "something is wrong")
-	done := w.stats().Payments
-	stillAfter(t, w, done, 2*rate) // what was at the gateway may still be answered
+	paused := time.Now()
+	w.awaitStillness()
+	before, after := w.paidAround(paused.Add(inForce))
+	if len(after) > 0 {
+		t.Errorf("%d payments later than %s after the pause, the first by %s", len(after), inForce, after[0].Sub(paused))
+	}
+	done := int64(len(before))
 	w.contauth(0, "unpause", "--merchant-account", "DemoEU", "--reason", "it was nothing")
 
 	second := w.plan()
 	w.startRun(second)
 	await(t, "payments to go on", func() bool { return w.stats().Payments > done+5 })
 	w.contauth(0, "run", "abort", second, "--reason", "wrong list")
-	aborted := w.stats().Payments
-	stillAfter(t, w, aborted, 2*rate)
+	aborted := time.Now()
+	w.awaitStillness()
+	if _, after := w.paidAround(aborted.Add(inForce)); len(after) > 0 {
+		t.Errorf("%d payments later than %s after the abort, the first by %s", len(after), inForce, after[0].Sub(aborted))
+	}
 	for _, p := range daemons {
 		p.signal(syscall.SIGTERM)
 		p.wait()
 	}
-	if most := mostWithin(w.paidAt(), time.Second); most > rate+1 {
+	// That no second holds more departures is tested to the nanosecond where they
+	// are reserved and where they are made (TestReserve, TestLane). Here the gateway
+	// looks at its own clock, and a busy machine may bring two requests nearer to
+	// each other on their way.
+	const onTheWay = 100 * time.Millisecond
+	if most := mostWithin(w.paidAt(), time.Second-onTheWay); most > rate {
 		t.Errorf("%d payments within a second, the limit is %d", most, rate)
 	}
-	if got := w.states(); got["claimed"]+got["unknown"] != 0 || got["held"] != 1 || got["cancelled"] != 1 {
+	if most := mostWithin(w.paidAt(), 5*time.Second); most > 5*rate {
+		t.Errorf("%d payments within five seconds, the limit is %d a second", most, rate)
+	}
+	if got := w.states(); got["claimed"]+got["unknown"] != 0 || got["held"] == 0 || got["cancelled"] == 0 {
 		t.Errorf("states after all daemons stopped: %v", got)
 	}
 	for _, e := range w.ledger() {
-		if e.Reference == "req-399~1" || e.Reference == "req-398~1" {
+		reference := strings.TrimSuffix(e.Reference, "~1")
+		if at, ok := asked[reference]; ok && e.At.After(at.Add(inForce)) {
+			t.Errorf("%s was sent %s after it was to be stopped", e.Reference, e.At.Sub(at))
+		}
+		if w.count(`SELECT count(*) FROM charges WHERE reference = $1 AND state IN ('held', 'cancelled')`, reference) > 0 {
 			t.Errorf("%s was held or cancelled, and sent", e.Reference)
 		}
 	}
 	w.requireSound()
 }
 
-// stillAfter requires that no more than a few payments follow, and then none for
-// a while.
-func stillAfter(t *testing.T, w *world, before int64, few int64) {
-	t.Helper()
+// inForce is the promise: a stop holds for whatever is not sent by then.
+const inForce = 2 * time.Second
+
+// awaitStillness waits until no payment has been made for longer than a stop may
+// take to be in force.
+func (w *world) awaitStillness() {
+	w.t.Helper()
 	var last int64 = -1
 	since := time.Now()
-	await(t, "payments to stop", func() bool {
+	await(w.t, "payments to stop", func() bool {
 		if now := w.stats().Payments; now != last {
 			last, since = now, time.Now()
 		}
-		return time.Since(since) > time.Second
+		return time.Since(since) > inForce+time.Second
 	})
-	if last-before > few {
-		t.Errorf("%d payments followed", last-before)
-	}
+}
+
+// paidAround splits the moments of all payments at one of them.
+func (w *world) paidAround(moment time.Time) (before, after []time.Time) {
+	w.t.Helper()
+	all := w.paidAt()
+	i, _ := slices.BinarySearchFunc(all, moment, time.Time.Compare)
+	return all[:i], all[i:]
 }
 
 // mostWithin is the largest number of moments within a window.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/jmoiron/sqlx"
@@ -181,8 +182,18 @@ type account struct {
 	Unbound     bool    `db:"-"`                    // live, and the database is not the one that was bound
 }
 
+// No second holds more requests than the rate allows, whichever processes send
+// them: requests are reserved a twentieth further apart than the rate asks, and
+// each leaves at most a twentieth of a second late.
+const (
+	spread   = 1.05
+	lateness = 50 * time.Millisecond
+)
+
 // sendEvery is the distance between two requests at the account's rate.
-func (a account) sendEvery() time.Duration { return time.Duration(float64(time.Second) / a.Rate) }
+func (a account) sendEvery() time.Duration {
+	return time.Duration(spread * float64(time.Second) / a.Rate)
+}
 
 // pace spreads the next charges over the account's rate: as many as leave within
 // the claim-ahead time. While more than half of that time is reserved by earlier
@@ -193,21 +204,46 @@ func (a account) pace(req scheduler.ClaimRequest, result *scheduler.ClaimResult)
 		result.Wait = sendAfter - req.ClaimAhead/4
 		return 0
 	}
-	result.SendAfter, result.SendEvery = sendAfter, a.sendEvery()
-	return max(1, min(req.Limit, int((req.ClaimAhead-sendAfter).Seconds()*a.Rate)))
+	return max(1, min(req.Limit, int((req.ClaimAhead-sendAfter)/a.sendEvery())))
 }
 
-// reserve takes the moments of n requests from the account's rate, from where
-// the last claim left off.
-func (a account) reserve(ctx context.Context, tx *sqlx.Tx, merchantAccount string, n int) error {
+// reserve takes n departures from the account's rate, from where the last one who
+// asked left off.
+func (a account) reserve(ctx context.Context, q sqlx.QueryerContext, merchantAccount string, n int) ([]scheduler.Departure, error) {
 	const query = `
 		UPDATE merchant_accounts
 		   SET next_send_at = greatest(next_send_at, clock_timestamp()) + make_interval(secs => $2)
-		 WHERE id = $1`
-	if _, err := tx.ExecContext(ctx, query, merchantAccount, float64(n)/a.Rate); err != nil {
-		return fmt.Errorf("reserve rate: %w", err)
+		 WHERE id = $1
+		RETURNING extract(epoch FROM next_send_at - make_interval(secs => $2) - clock_timestamp())::double precision`
+	every := a.sendEvery()
+	var wait seconds
+	// The database read its clock at some moment between these two: the first
+	// bounds how late a request may be, the second how early.
+	before := time.Now()
+	if err := sqlx.GetContext(ctx, q, &wait, query, merchantAccount, (time.Duration(n) * every).Seconds()); err != nil {
+		return nil, fmt.Errorf("reserve rate: %w", notFound(err))
 	}
-	return nil
+	after := time.Now()
+	departures := make([]scheduler.Departure, n)
+	for i := range departures {
+		in := wait.duration() + time.Duration(i)*every
+		departures[i] = scheduler.Departure{From: after.Add(in), Until: before.Add(in + lateness)}
+	}
+	return departures, nil
+}
+
+// Reserve takes the next n departures from the account's rate; with none, it lets
+// all of them leave at once.
+func (db *DB) Reserve(ctx context.Context, merchantAccount string, n int) ([]scheduler.Departure, error) {
+	var a account
+	if err := db.sqlx.GetContext(ctx, &a.Rate, `SELECT rate_per_second FROM merchant_accounts WHERE id = $1`, merchantAccount); err != nil {
+		return nil, fmt.Errorf("rate of %s: %w", merchantAccount, notFound(err))
+	}
+	if a.Rate == 0 {
+		now := time.Now()
+		return slices.Repeat([]scheduler.Departure{{From: now, Until: now.Add(time.Minute)}}, n), nil
+	}
+	return a.reserve(ctx, db.sqlx, merchantAccount, n)
 }
 
 const (

@@ -123,7 +123,8 @@ func (hot *hotStatements) claimDue(ctx context.Context, tx *sqlx.Tx, req schedul
 		return result, nil
 	}
 	if acc.Rate > 0 {
-		if err := acc.reserve(ctx, tx, req.MerchantAccount, len(claimed)); err != nil {
+		result.Paced = true
+		if result.Departures, err = acc.reserve(ctx, tx, req.MerchantAccount, len(claimed)); err != nil {
 			return result, err
 		}
 	}
@@ -335,10 +336,7 @@ func (db *DB) ReadClaim(ctx context.Context, req scheduler.ClaimRequest) (schedu
 		return scheduler.ClaimResult{}, fmt.Errorf("read back claimed charges: %w", unavailable(err))
 	}
 	result := scheduler.ClaimResult{ID: claim.ID, Charges: claimedCharges(rows), Position: claim.Last,
-		Slots: req.SlotsHeld, RunState: scheduler.RunRunning}
-	if claim.Rate > 0 {
-		result.SendEvery = account{Rate: claim.Rate}.sendEvery()
-	}
+		Slots: req.SlotsHeld, RunState: scheduler.RunRunning, Paced: claim.Rate > 0}
 	return result, nil
 }
 

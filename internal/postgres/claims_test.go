@@ -3,6 +3,7 @@ package postgres_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -226,8 +227,8 @@ func TestClaimDue_MayHaveToWait(t *testing.T) {
 		d.exec(`UPDATE merchant_accounts SET rate_per_second = 5`)
 		run := d.run(d.manyCharges(40)...)
 		first := d.claimDue(d.claimRequest(run))
-		if len(first.Charges) != 10 || first.SendEvery != 200*time.Millisecond {
-			t.Fatalf("claimed %d, one every %s; want what leaves in 2 s", len(first.Charges), first.SendEvery)
+		if len(first.Charges) != 9 || len(first.Departures) != 9 {
+			t.Fatalf("claimed %d with %d departures; want what leaves in 2 s", len(first.Charges), len(first.Departures))
 		}
 		next := d.claimRequest(run)
 		next.After = first.Position
@@ -236,6 +237,43 @@ func TestClaimDue_MayHaveToWait(t *testing.T) {
 			t.Errorf("then claimed %d, wait %s", len(second.Charges), second.Wait)
 		}
 	})
+}
+
+// Whoever asks, and whenever: no second holds more departures than the rate, even
+// if one request leaves as late as it may and the next as early.
+func TestReserve_NoSecondHoldsMoreThanTheRate(t *testing.T) {
+	t.Parallel()
+	const rate = 40
+	d := newDesk(t)
+	d.exec(`UPDATE merchant_accounts SET rate_per_second = $1`, rate)
+	var mu sync.Mutex
+	var all []scheduler.Departure
+	var asking sync.WaitGroup
+	for process := range 4 {
+		asking.Go(func() {
+			for i := range 10 {
+				got, err := d.db.Reserve(context.Background(), "DemoEU", 1+(process+i)%7)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				all = append(all, got...)
+				mu.Unlock()
+			}
+		})
+	}
+	asking.Wait()
+	slices.SortFunc(all, func(a, b scheduler.Departure) int { return a.From.Compare(b.From) })
+	for i := range len(all) - rate {
+		if span := all[i+rate].From.Sub(all[i].Until); span < time.Second {
+			t.Fatalf("%d requests may leave within %s", rate+1, span)
+		}
+	}
+	d.exec(`UPDATE merchant_accounts SET rate_per_second = 0`)
+	if got, err := d.db.Reserve(context.Background(), "DemoEU", 3); err != nil || len(got) != 3 || time.Until(got[2].From) > 0 {
+		t.Errorf("without a rate: %v, %v", got, err)
+	}
 }
 
 // All processes together never have more slots than the account allows, and

@@ -144,7 +144,6 @@ func (db *DB) ClaimReplays(ctx context.Context, req scheduler.ReplayRequest) (sc
 		limit := req.Limit
 		if acc.Rate > 0 {
 			limit = max(1, min(limit, int(acc.Rate))) // at most a second's worth
-			result.SendAfter, result.SendEvery = acc.RateFree.duration(), acc.sendEvery()
 		}
 		if err := giveUpReplays(ctx, tx, req.MerchantAccount); err != nil {
 			return err
@@ -155,7 +154,8 @@ func (db *DB) ClaimReplays(ctx context.Context, req scheduler.ReplayRequest) (sc
 			return fmt.Errorf("lease unknown charges: %w", err)
 		}
 		if acc.Rate > 0 && len(rows) > 0 {
-			if err := acc.reserve(ctx, tx, req.MerchantAccount, len(rows)); err != nil {
+			result.Paced = true
+			if result.Departures, err = acc.reserve(ctx, tx, req.MerchantAccount, len(rows)); err != nil {
 				return err
 			}
 		}
