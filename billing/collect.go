@@ -2,6 +2,7 @@ package billing
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 )
@@ -26,7 +27,9 @@ func (c *Collector) WireVersion() int { return c.gateway.WireVersion() }
 // Endpoint is the gateway's, where the keys of the account's attempts are known.
 func (c *Collector) Endpoint() string { return c.gateway.Endpoint() }
 
-// Collect sends the request of a claimed charge, once, and says what follows.
+// Collect sends the request of a claimed charge, once, and says what follows. A
+// replay is looked up first where the gateway can: only what it does not know is
+// sent again.
 // ctx bounds the whole exchange. A panic in the gateway counts as an unknown
 // outcome: the request may have left.
 func (c *Collector) Collect(ctx context.Context, charge *ClaimedCharge) (s Settlement) {
@@ -35,8 +38,27 @@ func (c *Collector) Collect(ctx context.Context, charge *ClaimedCharge) (s Settl
 			s = Settle(charge, Reply{}, fmt.Errorf("%w: panic: %v", ErrUnknown, p), c.replays)
 		}
 	}()
-	reply, err := c.gateway.Charge(ctx, c.Request(charge))
+	req := c.Request(charge)
+	if finder, ok := c.gateway.(Finder); ok && charge.Replays > 0 {
+		reply, err := finder.Find(ctx, req)
+		if !errors.Is(err, ErrNotFound) {
+			return Settle(charge, reply, aboutLookUp(err), c.replays)
+		}
+	}
+	reply, err := c.gateway.Charge(ctx, req)
 	return Settle(charge, reply, err, c.replays)
+}
+
+// aboutLookUp keeps what a failed look-up says of the gateway and the account, and
+// takes from it that it counted: it was never about the attempt.
+func aboutLookUp(err error) error {
+	var refused *NotProcessedError
+	if errors.As(err, &refused) {
+		uncounted := *refused
+		uncounted.Counted = false
+		return &uncounted
+	}
+	return err
 }
 
 // Request is all that enters the bytes of the charge's open attempt, and its key.

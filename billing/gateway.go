@@ -31,6 +31,16 @@ type Gateway interface {
 	WireVersion() int
 }
 
+// A Finder is a Gateway that can be asked what became of an attempt. Where there
+// is one, an attempt without an answer is looked up before it is sent again.
+type Finder interface {
+	// Find asks about the attempt that Charge would make, and moves no money. Its
+	// Reply is as Charge's. ErrNotFound says that the gateway has no such attempt,
+	// which is no licence for another one: the first may still be on its way. Any
+	// other error says nothing about the attempt.
+	Find(ctx context.Context, req ChargeRequest) (Reply, error)
+}
+
 // A ChargeRequest is everything that enters the bytes of one attempt, and its key.
 type ChargeRequest struct {
 	Key              string // idempotency key, at most 64 characters
