@@ -42,8 +42,10 @@ const SafeLife = 6 * 24 * time.Hour
 // An Operation is what a key is for, so that a charge and its refund differ.
 type Operation string
 
-// OperationCharge is the key of a charge's attempt.
-const OperationCharge Operation = "charge"
+const (
+	OperationCharge Operation = "charge" // a charge's attempt
+	OperationVerify Operation = "verify" // a verification of a token, or the session that stores one
+)
 
 // An AttemptKeyer derives idempotency keys. It is safe for many goroutines.
 type AttemptKeyer struct {

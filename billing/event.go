@@ -45,7 +45,7 @@ type Event struct {
 	Reference         string // ours, as it was sent: <charge>~<attempt>
 	Amount            Money  // in ISO minor units; zero where the event has none
 	Token             string
-	ShopperReference  string
+	ShopperReference  string // of a token's event, only where the signature covers it
 	Refusal           Reply  // class and codes of a refusal; nobody vouches for them
 	Signed            bool   // the gateway's signature was checked
 	Document          []byte // what is kept of the message, JSON

@@ -16,6 +16,7 @@ const (
 	ReasonTriesUsedUp      Reason = "tries_used_up"
 	ReasonTokenInvalid     Reason = "token_invalid"
 	ReasonTokenNotFound    Reason = "token_not_found"
+	ReasonTokenReactivated Reason = "token_reactivated"
 	ReasonRequestRejected  Reason = "request_rejected"
 	ReasonAnswerMissing    Reason = "answer_missing"
 	ReasonAnswerMismatch   Reason = "answer_mismatch"
@@ -69,6 +70,7 @@ var reasonSentences = map[Reason]string{
 	ReasonTriesUsedUp:      "every attempt that the retry rule allows was refused",
 	ReasonTokenInvalid:     "the stored card can no longer be charged",
 	ReasonTokenNotFound:    "the gateway does not know this token for this shopper",
+	ReasonTokenReactivated: "the stored card is good again; a person must release the charge",
 	ReasonRequestRejected:  "the gateway rejected the request as it stands; a person must look",
 	ReasonAnswerMissing:    "the request may have reached the gateway, but no readable answer came back",
 	ReasonAnswerMismatch:   "the gateway's answer names another payment, amount or currency",

@@ -3,8 +3,10 @@ package tokens
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
+	"time"
 )
 
 // ErrInvalid says that a text from outside cannot be what it should be. The
@@ -20,12 +22,27 @@ type State string
 
 const (
 	Unverified State = "unverified" // came with an import; the gateway was not asked about it yet
-	Valid      State = "valid"      // the gateway confirmed it, or a charge of it was authorised
+	Valid      State = "valid"      // its issuer or its gateway confirmed it
 	Invalid    State = "invalid"    // the gateway refuses it for good; Token.Cause says why
 	Disabled   State = "disabled"   // removed at the gateway, or switched off by a person
 )
 
 var states = []State{Unverified, Valid, Invalid, Disabled}
+
+// moves are the states that each state may become. A disabled token is gone at its
+// gateway, so nothing brings it back.
+var moves = map[State][]State{
+	Unverified: {Valid, Invalid, Disabled},
+	Valid:      {Invalid, Disabled},
+	Invalid:    {Valid, Disabled},
+	Disabled:   nil,
+}
+
+// CanMove reports whether a token may go from s to next.
+func (s State) CanMove(next State) bool { return slices.Contains(moves[s], next) }
+
+// Moves are all legal moves, for the drawing in the documentation.
+func Moves() map[State][]State { return maps.Clone(moves) }
 
 // Chargeable reports whether charges may be sent with a token in this state.
 // An unverified token is: its first charge is what verifies it.
@@ -56,7 +73,8 @@ type Token struct {
 	Reference     string
 	PaymentMethod string // the gateway's type, such as "scheme" or "sepadirectdebit"
 	State         State
-	Cause         string // why the state is invalid or disabled; otherwise empty
+	StateSince    time.Time // by the database's clock
+	Cause         string    // why the state is invalid or disabled; otherwise empty
 }
 
 // String names the token by our own number alone, so that neither of its
