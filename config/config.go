@@ -115,8 +115,11 @@ const (
 	LogJSON = "json"
 )
 
-// GatewayAdyen is the value of MerchantAccount.Gateway for Adyen.
-const GatewayAdyen = "adyen"
+// The values of MerchantAccount.Gateway.
+const (
+	GatewayAdyen      = "adyen"
+	GatewayMastercard = "mastercard" // the Mastercard Gateway, spoken to in NVP
+)
 
 // The values of MerchantAccount.Environment.
 const (
@@ -124,12 +127,25 @@ const (
 	EnvironmentLive = "live" // real cards are charged
 )
 
+// The values of MerchantAccount.Operation.
+const (
+	OperationPay              = "pay"               // PAY: one request takes the money
+	OperationAuthorizeCapture = "authorize_capture" // AUTHORIZE, then CAPTURE: for profiles without purchase mode
+)
+
+// The values of MerchantAccount.TokenRelease.
+const (
+	TokenReleaseNow     = "now"      // at once
+	TokenReleaseNextRun = "next_run" // the next run takes them
+	TokenReleaseByHand  = "by_hand"  // a person releases each
+)
+
 // A MerchantAccount is one account at one gateway in one environment.
 type MerchantAccount struct {
-	// ID is the account's name at the gateway, sent with each request and
-	// stored with each charge: 1–80 of A–Z a–z 0–9 _ . and -. Required.
+	// ID is the account's name, stored with each charge and, at Adyen, sent with each
+	// request: 1–80 of A–Z a–z 0–9 _ . and -. Required.
 	ID string
-	// Gateway says whose dialect is spoken. Required; "adyen".
+	// Gateway says whose dialect is spoken. Required; "adyen" or "mastercard".
 	Gateway string
 	// Environment is "test" or "live". Required.
 	Environment string
@@ -139,10 +155,31 @@ type MerchantAccount struct {
 	// of the account is open.
 	BaseURL string
 	// ReturnURL is sent because Adyen's schema wants one; nobody is ever sent
-	// there, since the shopper is absent. Required; at most 1024 bytes.
+	// there, since the shopper is absent. Required for adyen, refused for others; at
+	// most 1024 bytes.
 	ReturnURL string
-	// APIKey is the credential of the gateway's API. Required.
+	// APIKey is the credential of Adyen's API. Required for adyen, refused for others.
 	APIKey secret.String
+	// MerchantID is the merchant at the Mastercard Gateway: 1–40 of 0–9 a–z A–Z - and
+	// _, beginning with TEST in a test account and in no other. Required for
+	// mastercard, refused for others.
+	MerchantID string
+	// APIPassword is the credential of the Mastercard Gateway's API, unless a client
+	// certificate is: a mastercard account has one of the two. Refused for others.
+	APIPassword secret.String
+	// ClientCert and ClientKey are the paths of PEM files, relative to the working
+	// directory. Load makes sure that they can be read and belong together, and keeps
+	// nothing of what they hold.
+	ClientCert, ClientKey string
+	// Operation says how the Mastercard Gateway is asked for money: "pay" or
+	// "authorize_capture". Default pay for mastercard; refused for others.
+	Operation string
+	// TokenRelease says when charges that were held for an invalid token are released
+	// after it was reactivated: "now", "next_run" or "by_hand". Default next_run.
+	TokenRelease string
+	// VerificationCurrency is the currency in which an acquirer verifies a card when
+	// nobody names another: ISO 4217. Default none.
+	VerificationCurrency string
 	// MaxInFlight is how many requests all processes together may have under
 	// way. Default 64.
 	MaxInFlight int
@@ -155,7 +192,8 @@ type MerchantAccount struct {
 	MaxChargesPerHour int64
 	MaxAmountPerHour  []AmountLimit
 	// WebhookUser and WebhookPassword are what the gateway signs in with when it
-	// delivers webhooks of the account. Default none: webhooks are refused.
+	// delivers webhooks of the account. Default none: webhooks are refused. Only for
+	// adyen.
 	WebhookUser     string
 	WebhookPassword secret.String
 	// WebhookKeys are those that webhooks are signed with: 64 hexadecimal digits

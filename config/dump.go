@@ -96,19 +96,29 @@ type logView struct {
 }
 
 type accountView struct {
-	ID            string        `json:"id" yaml:"id"`
-	Gateway       string        `json:"gateway" yaml:"gateway"`
-	Environment   string        `json:"environment" yaml:"environment"`
-	BaseURL       string        `json:"base_url" yaml:"base_url"`
-	ReturnURL     string        `json:"return_url" yaml:"return_url"`
-	APIKey        secret.String `json:"api_key" yaml:"api_key"`
-	MaxInFlight   int           `json:"max_in_flight" yaml:"max_in_flight"`
-	RatePerSecond float64       `json:"rate_per_second" yaml:"rate_per_second"`
+	ID          string `json:"id" yaml:"id"`
+	Gateway     string `json:"gateway" yaml:"gateway"`
+	Environment string `json:"environment" yaml:"environment"`
+	BaseURL     string `json:"base_url" yaml:"base_url"`
+
+	// What only accounts of one gateway have. A secret is nil where there is none,
+	// since it shows nothing of itself.
+	ReturnURL   string         `json:"return_url,omitempty" yaml:"return_url,omitempty"`
+	APIKey      *secret.String `json:"api_key,omitempty" yaml:"api_key,omitempty"`
+	MerchantID  string         `json:"merchant_id,omitempty" yaml:"merchant_id,omitempty"`
+	APIPassword *secret.String `json:"api_password,omitempty" yaml:"api_password,omitempty"`
+	ClientCert  string         `json:"client_cert,omitempty" yaml:"client_cert,omitempty"`
+	ClientKey   string         `json:"client_key,omitempty" yaml:"client_key,omitempty"`
+	Operation   string         `json:"operation,omitempty" yaml:"operation,omitempty"`
+
+	TokenRelease         string  `json:"token_release" yaml:"token_release"`
+	VerificationCurrency string  `json:"verification_currency,omitempty" yaml:"verification_currency,omitempty"`
+	MaxInFlight          int     `json:"max_in_flight" yaml:"max_in_flight"`
+	RatePerSecond        float64 `json:"rate_per_second" yaml:"rate_per_second"`
 
 	MaxChargesPerHour int64    `json:"max_charges_per_hour,omitempty" yaml:"max_charges_per_hour,omitempty"`
 	MaxAmountPerHour  []string `json:"max_amount_per_hour,omitempty" yaml:"max_amount_per_hour,omitempty,flow"`
 
-	// nil where there is none, since a secret shows nothing of itself.
 	WebhookUser     string          `json:"webhook_user,omitempty" yaml:"webhook_user,omitempty"`
 	WebhookPassword *secret.String  `json:"webhook_password,omitempty" yaml:"webhook_password,omitempty"`
 	WebhookKeys     []secret.String `json:"webhook_keys,omitempty" yaml:"webhook_keys,omitempty,flow"`
@@ -116,29 +126,33 @@ type accountView struct {
 
 func (a MerchantAccount) view() accountView {
 	v := accountView{
-		ID: a.ID, Gateway: a.Gateway, Environment: a.Environment, BaseURL: a.BaseURL, ReturnURL: a.ReturnURL,
-		APIKey: a.APIKey, MaxInFlight: a.MaxInFlight, RatePerSecond: a.RatePerSecond,
-		WebhookUser: a.WebhookUser, WebhookKeys: a.WebhookKeys,
+		ID: a.ID, Gateway: a.Gateway, Environment: a.Environment, BaseURL: a.BaseURL,
+		ReturnURL: a.ReturnURL, APIKey: shown(a.APIKey),
+		MerchantID: a.MerchantID, APIPassword: shown(a.APIPassword), ClientCert: a.ClientCert, ClientKey: a.ClientKey, Operation: a.Operation,
+		TokenRelease: a.TokenRelease, VerificationCurrency: a.VerificationCurrency,
+		MaxInFlight: a.MaxInFlight, RatePerSecond: a.RatePerSecond,
+		WebhookUser: a.WebhookUser, WebhookPassword: shown(a.WebhookPassword), WebhookKeys: a.WebhookKeys,
 	}
 	v.MaxChargesPerHour = a.MaxChargesPerHour
 	for _, l := range a.MaxAmountPerHour {
 		v.MaxAmountPerHour = append(v.MaxAmountPerHour, l.String())
 	}
-	if !a.WebhookPassword.IsEmpty() {
-		v.WebhookPassword = &a.WebhookPassword
-	}
 	return v
 }
 
+// shown returns nil where there is no secret to show as redacted.
+func shown(s secret.String) *secret.String {
+	if s.IsEmpty() {
+		return nil
+	}
+	return &s
+}
+
 func (g Guards) view() guardsView {
-	v := guardsView{
+	return guardsView{
 		OutageLimit: g.OutageLimit.String(), CanaryItems: g.CanaryItems, CanaryShare: g.CanaryShare, MaxDeclineRate: g.MaxDeclineRate,
-		MaxPerShopper: g.MaxChargesPerShopperDay,
+		MaxPerShopper: g.MaxChargesPerShopperDay, DeadManURL: shown(g.DeadManURL),
 	}
-	if !g.DeadManURL.IsEmpty() {
-		v.DeadManURL = &g.DeadManURL
-	}
-	return v
 }
 
 func (c Config) view() view {

@@ -16,8 +16,11 @@ func dumped() config.Config {
 	c.MerchantAccounts = []config.MerchantAccount{{
 		ID: "DemoEU", Gateway: "adyen", Environment: "test", BaseURL: "http://127.0.0.1:8090/adyen/v71",
 		ReturnURL: "https://example.invalid/", APIKey: secret.New("hush"), MaxInFlight: 64, RatePerSecond: 2.5,
-		WebhookUser: "adyen", WebhookPassword: secret.New("hush"), WebhookKeys: []secret.String{secret.New("hush"), secret.New("hush")},
-	}, {ID: "Quiet"}}
+		TokenRelease: "next_run", WebhookUser: "adyen", WebhookPassword: secret.New("hush"), WebhookKeys: []secret.String{secret.New("hush"), secret.New("hush")},
+	}, {
+		ID: "DemoMC", Gateway: "mastercard", Environment: "test", BaseURL: "http://127.0.0.1:8090/mastercard/api/nvp/version/100",
+		MerchantID: "TESTDEMO", APIPassword: secret.New("hush"), Operation: "pay", TokenRelease: "by_hand", VerificationCurrency: "EUR", MaxInFlight: 64,
+	}, {ID: "Quiet", ClientCert: "mc.crt", ClientKey: "mc.key"}}
 	return c
 }
 
@@ -53,17 +56,30 @@ merchant_accounts:
     base_url: http://127.0.0.1:8090/adyen/v71
     return_url: https://example.invalid/
     api_key: '[redacted]'
+    token_release: next_run
     max_in_flight: 64
     rate_per_second: 2.5
     webhook_user: adyen
     webhook_password: '[redacted]'
     webhook_keys: ['[redacted]', '[redacted]']
+  - id: DemoMC
+    gateway: mastercard
+    environment: test
+    base_url: http://127.0.0.1:8090/mastercard/api/nvp/version/100
+    merchant_id: TESTDEMO
+    api_password: '[redacted]'
+    operation: pay
+    token_release: by_hand
+    verification_currency: EUR
+    max_in_flight: 64
+    rate_per_second: 0
   - id: Quiet
     gateway: ""
     environment: ""
     base_url: ""
-    return_url: ""
-    api_key: '[redacted]'
+    client_cert: mc.crt
+    client_key: mc.key
+    token_release: ""
     max_in_flight: 0
     rate_per_second: 0
 `
@@ -81,9 +97,11 @@ func TestConfig_DumpJSON(t *testing.T) {
 		`"timing":{"lease":"1m30s","gateway_timeout":"1m0s","claim_ahead":"2s","replays":["5s","30s","2m0s"],"flush":"20ms"},"guards":{"outage_limit":"1h0m0s","canary_items":0,"canary_share":0,"max_decline_rate":0.5,"max_charges_per_shopper_day":0},` +
 		`"serve":{"listen":"127.0.0.1:8080","private_listen":""},"log":{"format":"text","level":"info"},` +
 		`"merchant_accounts":[{"id":"DemoEU","gateway":"adyen","environment":"test","base_url":"http://127.0.0.1:8090/adyen/v71",` +
-		`"return_url":"https://example.invalid/","api_key":"[redacted]","max_in_flight":64,"rate_per_second":2.5,` +
+		`"return_url":"https://example.invalid/","api_key":"[redacted]","token_release":"next_run","max_in_flight":64,"rate_per_second":2.5,` +
 		`"webhook_user":"adyen","webhook_password":"[redacted]","webhook_keys":["[redacted]","[redacted]"]},` +
-		`{"id":"Quiet","gateway":"","environment":"","base_url":"","return_url":"","api_key":"[redacted]","max_in_flight":0,"rate_per_second":0}]}` + "\n"
+		`{"id":"DemoMC","gateway":"mastercard","environment":"test","base_url":"http://127.0.0.1:8090/mastercard/api/nvp/version/100","merchant_id":"TESTDEMO",` +
+		`"api_password":"[redacted]","operation":"pay","token_release":"by_hand","verification_currency":"EUR","max_in_flight":64,"rate_per_second":0},` +
+		`{"id":"Quiet","gateway":"","environment":"","base_url":"","client_cert":"mc.crt","client_key":"mc.key","token_release":"","max_in_flight":0,"rate_per_second":0}]}` + "\n"
 	if diff := cmp.Diff(want, got.String()); diff != "" {
 		t.Errorf("DumpJSON (-want +got):\n%s", diff)
 	}

@@ -12,7 +12,12 @@ import (
 )
 
 // with is the file of one account with one line of it replaced.
-func with(key, value string) string {
+func with(key, value string) string { return replaced(account, key, value) }
+
+// withMC is the same for an account of the Mastercard Gateway.
+func withMC(key, value string) string { return replaced(mastercardAccount, key, value) }
+
+func replaced(account, key, value string) string {
 	var lines []string
 	for line := range strings.Lines("merchant_accounts:" + account) {
 		if strings.HasPrefix(strings.TrimLeft(line, " -"), key+":") {
@@ -159,7 +164,12 @@ func TestLoad_faults(t *testing.T) {
 		},
 		{
 			"an unknown gateway", with("gateway", "stripe"), nil,
-			[]string{`contauth.yaml:3: merchant_accounts[0].gateway (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_GATEWAY): "stripe" is no gateway: write adyen`},
+			[]string{`contauth.yaml:3: merchant_accounts[0].gateway (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_GATEWAY): "stripe" is no gateway: write adyen or mastercard`},
+		},
+		{
+			"an unknown gateway says nothing about what a known one needs",
+			with("gateway", "stripe") + "    client_key: '-----BEGIN hush'\n    webhook_user: stripe\n", nil,
+			[]string{`contauth.yaml:3: merchant_accounts[0].gateway (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_GATEWAY): "stripe" is no gateway: write adyen or mastercard`},
 		},
 		{
 			"an unknown environment", with("environment", "prod"), nil,
@@ -280,6 +290,123 @@ func TestLoad_faults(t *testing.T) {
 			[]string{`contauth.yaml:10: merchant_accounts[0].webhook_keys (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_WEBHOOK_KEYS): what item 1 stands for has a comma, which separates items: give each its own`},
 		},
 		{
+			"the settings of a mastercard account at Adyen",
+			"merchant_accounts:" + account + "    merchant_id: TESTDEMO\n    api_password: hush\n    client_cert: mc.crt\n    client_key: mc.key\n    operation: pay\n", nil,
+			[]string{
+				`contauth.yaml:8: merchant_accounts[0].merchant_id (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_MERCHANT_ID): it is for mastercard accounts: remove it`,
+				`contauth.yaml:9: merchant_accounts[0].api_password (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_API_PASSWORD): it is for mastercard accounts: remove it`,
+				`contauth.yaml:10: merchant_accounts[0].client_cert (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_CLIENT_CERT): it is for mastercard accounts: remove it`,
+				`contauth.yaml:11: merchant_accounts[0].client_key (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_CLIENT_KEY): it is for mastercard accounts: remove it`,
+				`contauth.yaml:12: merchant_accounts[0].operation (CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_OPERATION): it is for mastercard accounts: remove it`,
+			},
+		},
+		{
+			"the settings of an adyen account at the Mastercard Gateway",
+			"merchant_accounts:" + mastercardAccount + "    return_url: https://example.com/\n    api_key: hush\n" +
+				"    webhook_user: adyen\n    webhook_password: hush\n    webhook_keys: [" + hexKey("a") + "]\n", nil,
+			[]string{
+				`contauth.yaml:8: merchant_accounts[0].return_url (CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_RETURN_URL): it is for adyen accounts: remove it`,
+				`contauth.yaml:9: merchant_accounts[0].api_key (CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_API_KEY): it is for adyen accounts: remove it`,
+				`contauth.yaml:10: merchant_accounts[0].webhook_user (CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_WEBHOOK_USER): the mastercard gateway has no signed webhooks that contauth listens to, tokens and outcomes are polled: remove it`,
+				`contauth.yaml:11: merchant_accounts[0].webhook_password (CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_WEBHOOK_PASSWORD): the mastercard gateway has no signed webhooks that contauth listens to, tokens and outcomes are polled: remove it`,
+				`contauth.yaml:12: merchant_accounts[0].webhook_keys (CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_WEBHOOK_KEYS): the mastercard gateway has no signed webhooks that contauth listens to, tokens and outcomes are polled: remove it`,
+			},
+		},
+		{
+			"no merchant id", withMC("merchant_id", ""), nil,
+			[]string{`merchant_accounts[0].merchant_id (CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_MERCHANT_ID): "" is no merchant id: write the one of Merchant Administration, 1 to 40 of 0-9 a-z A-Z - _`},
+		},
+		{
+			"a merchant id of 41 characters", withMC("merchant_id", "TEST"+strings.Repeat("x", 37)), nil,
+			[]string{`contauth.yaml:5: merchant_accounts[0].merchant_id (CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_MERCHANT_ID): "TEST` + strings.Repeat("x", 37) + `" is no merchant id: write the one of Merchant Administration, 1 to 40 of 0-9 a-z A-Z - _`},
+		},
+		{
+			"a test account with a live merchant", withMC("merchant_id", "DEMO"), nil,
+			[]string{`contauth.yaml:5: merchant_accounts[0].merchant_id (CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_MERCHANT_ID): "DEMO" does not begin with TEST and the account is said to be a test account: real cards would be charged; write the test merchant's id`},
+		},
+		{
+			"a live account with a test merchant, over http", withMC("environment", "live"), nil,
+			[]string{
+				`contauth.yaml:6: merchant_accounts[0].base_url (CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_BASE_URL): a live account is reached by https only`,
+				`contauth.yaml:5: merchant_accounts[0].merchant_id (CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_MERCHANT_ID): "TESTDEMO" is a test merchant and the account is said to be live: no money would move; write the live merchant's id`,
+			},
+		},
+		{
+			"a mastercard address without a scheme", withMC("base_url", "eu-gateway.mastercard.com/api/nvp/version/100"), nil,
+			[]string{`contauth.yaml:6: merchant_accounts[0].base_url (CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_BASE_URL): write the gateway's address, such as https://eu-gateway.mastercard.com/api/nvp/version/100`},
+		},
+		{
+			"a mastercard address of the other protocol", withMC("base_url", "https://eu-gateway.mastercard.com/api/rest/version/100"), nil,
+			[]string{`contauth.yaml:6: merchant_accounts[0].base_url (CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_BASE_URL): it must end with /api/nvp/version/ and the number of the version, such as https://eu-gateway.mastercard.com/api/nvp/version/100`},
+		},
+		{
+			"a mastercard address without a version", withMC("base_url", "https://eu-gateway.mastercard.com/api/nvp/version/"), nil,
+			[]string{`contauth.yaml:6: merchant_accounts[0].base_url (CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_BASE_URL): it must end with /api/nvp/version/ and the number of the version, such as https://eu-gateway.mastercard.com/api/nvp/version/100`},
+		},
+		{
+			"neither a password nor a certificate", withMC("api_password", ""), nil,
+			[]string{`merchant_accounts[0].api_password (CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_API_PASSWORD): there is none: write env:NAME or file:PATH of where it is kept, or set client_cert and client_key in its place`},
+		},
+		{
+			"a password and a certificate", "merchant_accounts:" + certified + "    api_password: hush\n", nil,
+			[]string{`contauth.yaml:9: merchant_accounts[0].api_password (CONTAUTH_MERCHANT_ACCOUNTS_DEMOCERT_API_PASSWORD): a client certificate is set as well: keep one of the two`},
+		},
+		{
+			"a certificate without its key", replaced(certified, "client_key", ""), nil,
+			[]string{`merchant_accounts[0].client_key (CONTAUTH_MERCHANT_ACCOUNTS_DEMOCERT_CLIENT_KEY): there is none, and client_cert is of no use without: write the path of its key, a PEM file`},
+		},
+		{
+			"a key without its certificate", replaced(certified, "client_cert", ""), nil,
+			[]string{`merchant_accounts[0].client_cert (CONTAUTH_MERCHANT_ACCOUNTS_DEMOCERT_CLIENT_CERT): there is none, and client_key is of no use without: write the path of its certificate, a PEM file`},
+		},
+		{
+			"a certificate as a secret is written", replaced(certified, "client_cert", "file:mc.crt"), nil,
+			[]string{`contauth.yaml:7: merchant_accounts[0].client_cert (CONTAUTH_MERCHANT_ACCOUNTS_DEMOCERT_CLIENT_CERT): write the path of a PEM file: not what it holds, and without env: or file: before it`},
+		},
+		{
+			"a key that was pasted is not repeated", replaced(certified, "client_key", `"-----BEGIN PRIVATE KEY-----\nhush"`), nil,
+			[]string{`contauth.yaml:8: merchant_accounts[0].client_key (CONTAUTH_MERCHANT_ACCOUNTS_DEMOCERT_CLIENT_KEY): write the path of a PEM file: not what it holds, and without env: or file: before it`},
+		},
+		{
+			"a key that was pasted without its first and last line is not repeated", replaced(certified, "client_key", "MHcCAQEEIhush+"+strings.Repeat("x", 150)+"=="), nil,
+			[]string{`contauth.yaml:8: merchant_accounts[0].client_key (CONTAUTH_MERCHANT_ACCOUNTS_DEMOCERT_CLIENT_KEY): write the path of a PEM file: not what it holds, and without env: or file: before it`},
+		},
+		{
+			"a long path that begins with a slash is one", replaced(certified, "client_key", "/"+strings.Repeat("directory/", 5)+"key"), nil,
+			[]string{`contauth.yaml:8: merchant_accounts[0].client_key (CONTAUTH_MERCHANT_ACCOUNTS_DEMOCERT_CLIENT_KEY): cannot read the file "/` + strings.Repeat("directory/", 5) + `key": file does not exist`},
+		},
+		{
+			"a certificate over http", replaced(certified, "base_url", "http://127.0.0.1:8090/mastercard/api/nvp/version/100"), nil,
+			[]string{`contauth.yaml:6: merchant_accounts[0].base_url (CONTAUTH_MERCHANT_ACCOUNTS_DEMOCERT_BASE_URL): a client certificate is shown by https only: write https, or use api_password`},
+		},
+		{
+			"a password that is nowhere", withMC("api_password", "env:NOT_SET"), nil,
+			[]string{`contauth.yaml:7: merchant_accounts[0].api_password (CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_API_PASSWORD): the variable NOT_SET is not set: set it to the secret`},
+		},
+		{
+			"a password of two lines", withMC("api_password", `"hush\nhush"`), nil,
+			[]string{`contauth.yaml:7: merchant_accounts[0].api_password (CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_API_PASSWORD): it holds a blank, a control character or a letter outside ASCII: look for a line too many`},
+		},
+		{
+			"words that nobody knows", "merchant_accounts:" + mastercardAccount + "    operation: purchase\n    token_release: soon\n    verification_currency: eur\n", nil,
+			[]string{
+				`contauth.yaml:8: merchant_accounts[0].operation (CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_OPERATION): "purchase" is no operation: write pay or authorize_capture`,
+				`contauth.yaml:9: merchant_accounts[0].token_release (CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_TOKEN_RELEASE): "soon" is no time of release: write one of now, next_run, by_hand`,
+				`contauth.yaml:10: merchant_accounts[0].verification_currency (CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_VERIFICATION_CURRENCY): "eur" is no currency: write three letters of ISO 4217, such as EUR`,
+			},
+		},
+		{
+			"misspelt keys and variables of a mastercard account",
+			withMC("merchant_id", "TESTDEMO\n    merchantid: TESTDEMO\n    api_pasword: hush\n    token_realease: now"),
+			map[string]string{"CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_CLIENT_CRT": "x"},
+			[]string{
+				`contauth.yaml:6: merchant_accounts[0]: unknown key "merchantid": did you mean merchant_id?`,
+				`contauth.yaml:7: merchant_accounts[0]: unknown key "api_pasword": did you mean api_password?`,
+				`contauth.yaml:8: merchant_accounts[0]: unknown key "token_realease": did you mean token_release?`,
+				`environment: CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_CLIENT_CRT: no setting has this variable: did you mean CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_CLIENT_CERT?`,
+			},
+		},
+		{
 			"two accounts with one id", "merchant_accounts:" + account + account, nil,
 			[]string{`contauth.yaml:9: merchant_accounts[1].id: "DemoEU" is the id of merchant_accounts[0] too: every account needs its own`},
 		},
@@ -324,28 +451,35 @@ func TestLoad_faults(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			w := world{file: tt.file, env: map[string]string{"ADYEN_API_KEY": "hush"}, files: map[string]string{
+			w := world{file: tt.file, env: map[string]string{"ADYEN_API_KEY": "hush", "MC_PASSWORD": "hush"}, files: map[string]string{
 				"embedded": "embedded://x", "empty": "\n", "large": strings.Repeat("x", 70_000),
+				"mc.crt": pair().cert, "mc.key": pair().key,
 			}}
 			for name, value := range tt.env {
 				w.env[name] = value
 			}
 			_, err := config.Load(w.sources())
-			var faults config.Faults
-			if !errors.As(err, &faults) {
-				t.Fatalf("got error %v, want Faults", err)
-			}
-			var got []string
-			for _, fault := range faults {
-				got = append(got, fault.String())
-			}
-			if diff := cmp.Diff(tt.want, got); diff != "" {
-				t.Errorf("faults (-want +got):\n%s", diff)
-			}
-			if strings.Contains(err.Error(), "hush") {
-				t.Errorf("the error shows a secret: %v", err)
-			}
+			checkFaults(t, err, tt.want)
 		})
+	}
+}
+
+// checkFaults wants err to be the faults of these lines, and without the secret.
+func checkFaults(t *testing.T, err error, want []string) {
+	t.Helper()
+	var faults config.Faults
+	if !errors.As(err, &faults) {
+		t.Fatalf("got error %v, want Faults", err)
+	}
+	var got []string
+	for _, fault := range faults {
+		got = append(got, fault.String())
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("faults (-want +got):\n%s", diff)
+	}
+	if strings.Contains(err.Error(), "hush") {
+		t.Errorf("the error shows a secret: %v", err)
 	}
 }
 
@@ -367,7 +501,7 @@ func TestConfig_Validate(t *testing.T) {
 	c.MerchantAccounts = []config.MerchantAccount{{
 		ID: "Live", Gateway: config.GatewayAdyen, Environment: config.EnvironmentLive,
 		BaseURL:   "https://0123456789abcdef-Demo-checkout-live.adyenpayments.com/checkout/v71",
-		ReturnURL: "https://example.com/", APIKey: secret.New("key"), MaxInFlight: 1,
+		ReturnURL: "https://example.com/", APIKey: secret.New("key"), MaxInFlight: 1, TokenRelease: config.TokenReleaseNow,
 	}}
 	if err := c.Validate(); err != nil {
 		t.Errorf("a live account with Adyen's own address: %v", err)
@@ -382,6 +516,38 @@ func TestConfig_Validate(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			c.MerchantAccounts[0].BaseURL = tt.baseURL
 			if err := c.Validate(); err == nil || !strings.Contains(err.Error(), tt.want) {
+				t.Errorf("got error %v, want one with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestConfig_Validate_liveMastercard(t *testing.T) {
+	c := config.Default()
+	c.MerchantAccounts = []config.MerchantAccount{{
+		ID: "Live", Gateway: config.GatewayMastercard, Environment: config.EnvironmentLive, MerchantID: "DEMO",
+		APIPassword: secret.New("pass"), Operation: config.OperationPay, MaxInFlight: 1, TokenRelease: config.TokenReleaseNow,
+	}}
+	const testSystem = "the gateway's test system"
+	tests := []struct{ host, want string }{
+		{"eu-gateway.mastercard.com", ""},
+		{"ap.gateway.mastercard.com", ""},
+		{"bank.gateway.mastercard.com", ""},
+		{"latest.gateway.mastercard.com", ""},
+		{"payments.bank.example", ""},
+		{"test-gateway.mastercard.com", testSystem},
+		{"mtf.gateway.mastercard.com", testSystem},
+		{"test-bank.mtf.gateway.mastercard.com", testSystem},
+		{"Bank.Test.gateway.mastercard.com", testSystem},
+	}
+	for _, tt := range tests {
+		t.Run(tt.host, func(t *testing.T) {
+			c.MerchantAccounts[0].BaseURL = "https://" + tt.host + "/api/nvp/version/100"
+			err := c.Validate()
+			if tt.want == "" && err != nil {
+				t.Error(err)
+			}
+			if tt.want != "" && (err == nil || !strings.Contains(err.Error(), tt.want)) {
 				t.Errorf("got error %v, want one with %q", err, tt.want)
 			}
 		})

@@ -18,6 +18,8 @@ func FuzzLoad(f *testing.F) {
 	f.Add("timing: {replays: [5s, 1m], lease: 70s}\ndatabase: {url: 'postgres://db/c?sslmode=disable'}", "DATABASE_URL_FILE", "x")
 	f.Add("database: {url: 'env:ADYEN_API_KEY'}", "DATABSE_URL", "embedded://x")
 	f.Add("merchant_accounts:"+account+"    webhook_user: adyen\n    webhook_password: file:x\n    webhook_keys: [env:ADYEN_API_KEY, file:x]\n", "MERCHANT_ACCOUNTS_DEMOEU_WEBHOOK_KEYS", "file:x,"+hush)
+	f.Add("merchant_accounts:"+strings.Replace(mastercardAccount, "MC_PASSWORD", "ADYEN_API_KEY", 1), "MERCHANT_ACCOUNTS_DEMOMC_CLIENT_KEY", "x")
+	f.Add("merchant_accounts:"+strings.NewReplacer("mc.crt", "x", "mc.key", "x").Replace(certified), "MERCHANT_ACCOUNTS_DEMOCERT_OPERATION", "authorize_capture")
 	f.Add("timing: &a [*a]\n---\n", "", "")
 	f.Add("? [a, b]\n: {<<: *x}", "MERCHANT_ACCOUNTS", "\x00")
 	f.Add("\xff\xfe", "TIMING_REPLAYS", "1s,,2s")

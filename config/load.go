@@ -41,6 +41,7 @@ func Load(sources Sources) (Config, error) {
 			l.faults = append(l.faults, fault)
 		}
 	}
+	l.checkCertificates(c.MerchantAccounts)
 	if len(l.faults) > 0 {
 		return Config{}, l.faults
 	}
@@ -137,6 +138,9 @@ func (l *loader) account(i int) MerchantAccount {
 	id := l.k.String(accountPath(i, "id"))
 	for _, s := range accountSettings {
 		fill(l, &a, s, accountName(i, id, s.key), accountPath(i, s.key))
+	}
+	if a.Gateway == GatewayMastercard && a.Operation == "" {
+		a.Operation = OperationPay
 	}
 	return a
 }

@@ -3,6 +3,7 @@ package config_test
 import (
 	"errors"
 	"io/fs"
+	"os"
 	"reflect"
 	"strings"
 	"testing"
@@ -22,6 +23,27 @@ const account = `
     base_url: http://127.0.0.1:8090/adyen/v71
     return_url: https://example.invalid/
     api_key: env:ADYEN_API_KEY
+`
+
+// mastercardAccount is the smallest account of the Mastercard Gateway.
+const mastercardAccount = `
+  - id: DemoMC
+    gateway: mastercard
+    environment: test
+    merchant_id: TESTDEMO
+    base_url: http://127.0.0.1:8090/mastercard/api/nvp/version/100
+    api_password: env:MC_PASSWORD
+`
+
+// certified is an account that shows a client certificate in place of a password.
+const certified = `
+  - id: DemoCert
+    gateway: mastercard
+    environment: test
+    merchant_id: TESTDEMO
+    base_url: https://gateway.example/api/nvp/version/100
+    client_cert: mc.crt
+    client_key: mc.key
 `
 
 // world is an environment and a file system for one Load.
@@ -68,7 +90,12 @@ func TestLoad(t *testing.T) {
 	demo := config.MerchantAccount{
 		ID: "DemoEU", Gateway: "adyen", Environment: "test",
 		BaseURL: "http://127.0.0.1:8090/adyen/v71", ReturnURL: "https://example.invalid/",
-		APIKey: secret.New("key"), MaxInFlight: 64,
+		APIKey: secret.New("key"), MaxInFlight: 64, TokenRelease: config.TokenReleaseNextRun,
+	}
+	demoMC := config.MerchantAccount{
+		ID: "DemoMC", Gateway: config.GatewayMastercard, Environment: "test", MerchantID: "TESTDEMO",
+		BaseURL: "http://127.0.0.1:8090/mastercard/api/nvp/version/100", APIPassword: secret.New("pass"),
+		Operation: config.OperationPay, TokenRelease: config.TokenReleaseNextRun, MaxInFlight: 64,
 	}
 	key := map[string]string{"ADYEN_API_KEY": "key"}
 	tests := []struct {
@@ -179,6 +206,47 @@ func TestLoad(t *testing.T) {
 			},
 		},
 		{
+			"an account of the Mastercard Gateway takes the defaults it does not mention",
+			world{file: "merchant_accounts:" + mastercardAccount, env: map[string]string{"MC_PASSWORD": "pass"}},
+			func(c *config.Config) { c.MerchantAccounts = []config.MerchantAccount{demoMC} },
+		},
+		{
+			"its settings have variables too, and its password a file",
+			world{
+				file: "merchant_accounts:" + mastercardAccount,
+				env: map[string]string{
+					"CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_API_PASSWORD":  "file:/run/password",
+					"CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_OPERATION":     "authorize_capture",
+					"CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_TOKEN_RELEASE": "by_hand",
+				},
+				files: map[string]string{"/run/password": "other\n"},
+			},
+			func(c *config.Config) {
+				a := demoMC
+				a.APIPassword, a.Operation, a.TokenRelease = secret.New("other"), config.OperationAuthorizeCapture, config.TokenReleaseByHand
+				c.MerchantAccounts = []config.MerchantAccount{a}
+			},
+		},
+		{
+			"of a client certificate the paths are kept",
+			world{file: "merchant_accounts:" + certified, files: pair().files()},
+			func(c *config.Config) {
+				a := demoMC
+				a.ID, a.BaseURL, a.APIPassword = "DemoCert", "https://gateway.example/api/nvp/version/100", secret.String{}
+				a.ClientCert, a.ClientKey = "mc.crt", "mc.key"
+				c.MerchantAccounts = []config.MerchantAccount{a}
+			},
+		},
+		{
+			"when charges are released, and what cards are verified in, is said at any gateway",
+			world{file: "merchant_accounts:" + account + "    token_release: now\n    verification_currency: USD\n", env: key},
+			func(c *config.Config) {
+				a := demo
+				a.TokenRelease, a.VerificationCurrency = config.TokenReleaseNow, "USD"
+				c.MerchantAccounts = []config.MerchantAccount{a}
+			},
+		},
+		{
 			"variables of Kubernetes services are none of ours",
 			world{env: map[string]string{"CONTAUTH_SERVICE_HOST": "10.0.0.1", "CONTAUTH_DATABASE_PORT_5432_TCP": "tcp://10.0.0.2:5432", "CONTAUTH_TEST_DATABASE_URL": "x"}},
 			func(*config.Config) {},
@@ -196,6 +264,24 @@ func TestLoad(t *testing.T) {
 				t.Errorf("Load (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// The account that docs/config.md shows is right as it stands there.
+func TestLoad_documentedAccount(t *testing.T) {
+	page, err := os.ReadFile("../docs/config.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(page), "```yaml\n")
+	example, _, _ := strings.Cut(rest, "```")
+	w := world{file: example, env: map[string]string{"MC_PASSWORD": "pass"}}
+	got, err := config.Load(w.sources())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.MerchantAccounts) != 1 || got.MerchantAccounts[0].Gateway != config.GatewayMastercard {
+		t.Errorf("the page shows %d accounts, want one of the Mastercard Gateway", len(got.MerchantAccounts))
 	}
 }
 
@@ -219,12 +305,15 @@ func TestDefault(t *testing.T) {
 }
 
 // Every field must be reachable from the file and from the environment: a field
-// that somebody adds without a row in the tables fails here.
+// that somebody adds without a row in the tables fails here. No account has all
+// fields, so each must be changed in one of three.
 func TestLoad_everyFieldHasASetting(t *testing.T) {
 	w := world{
-		file: "merchant_accounts:" + account,
+		file:  "merchant_accounts:" + account + mastercardAccount + certified,
+		files: map[string]string{"other.crt": pair().cert, "other.key": pair().key},
 		env: map[string]string{
 			"ADYEN_API_KEY":                   "key",
+			"MC_PASSWORD":                     "pass",
 			"CONTAUTH_DATABASE_URL":           "embedded://elsewhere",
 			"CONTAUTH_TIMING_LEASE":           "91s",
 			"CONTAUTH_TIMING_GATEWAY_TIMEOUT": "61s",
@@ -257,36 +346,58 @@ func TestLoad_everyFieldHasASetting(t *testing.T) {
 			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_WEBHOOK_USER":     "adyen",
 			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_WEBHOOK_PASSWORD": "pass",
 			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_WEBHOOK_KEYS":     hexKey("a") + "," + hexKey("b"),
+
+			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_TOKEN_RELEASE":         "by_hand",
+			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOEU_VERIFICATION_CURRENCY": "EUR",
+			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_MERCHANT_ID":           "TESTOTHER",
+			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_API_PASSWORD":          "other",
+			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_OPERATION":             "authorize_capture",
+			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOCERT_CLIENT_CERT":         "other.crt",
+			"CONTAUTH_MERCHANT_ACCOUNTS_DEMOCERT_CLIENT_KEY":          "other.key",
 		},
 	}
 	got, err := config.Load(w.sources())
 	if err != nil {
 		t.Fatal(err)
 	}
-	before := config.Default()
-	before.MerchantAccounts = []config.MerchantAccount{{MaxAmountPerHour: []config.AmountLimit{{}}, MaxInFlight: 64, Environment: "test", WebhookKeys: make([]secret.String, 1)}}
-	unchanged(t, "Config", reflect.ValueOf(before), reflect.ValueOf(got))
-}
-
-// unchanged reports every field below a and b that is the same in both.
-func unchanged(t *testing.T, path string, a, b reflect.Value) {
-	t.Helper()
-	switch {
-	case a.Type() == reflect.TypeFor[secret.String]():
-		if a.Interface().(secret.String).Reveal() == b.Interface().(secret.String).Reveal() {
-			t.Errorf("%s: no variable changed it", path)
-		}
-	case a.Kind() == reflect.Struct:
-		for i := range a.NumField() {
-			unchanged(t, path+"."+a.Type().Field(i).Name, a.Field(i), b.Field(i))
-		}
-	case a.Kind() == reflect.Slice && a.Type().Elem().Kind() == reflect.Struct:
-		unchanged(t, path+"[0]", a.Index(0), b.Index(0))
-	default:
-		if reflect.DeepEqual(a.Interface(), b.Interface()) {
-			t.Errorf("%s: no variable changed it", path)
+	accounts := got.MerchantAccounts
+	got.MerchantAccounts = []config.MerchantAccount{{}}
+	for _, field := range unchanged("Config", reflect.ValueOf(config.Default()), reflect.ValueOf(got)) {
+		t.Errorf("%s: no variable changed it", field)
+	}
+	before := config.MerchantAccount{
+		Environment: "test", Operation: "pay", TokenRelease: "next_run", MaxInFlight: 64,
+		MaxAmountPerHour: []config.AmountLimit{{}}, WebhookKeys: make([]secret.String, 1),
+	}
+	times := map[string]int{}
+	for _, a := range accounts {
+		for _, field := range unchanged("MerchantAccount", reflect.ValueOf(before), reflect.ValueOf(a)) {
+			if times[field]++; times[field] == len(accounts) {
+				t.Errorf("%s: no variable changed it", field)
+			}
 		}
 	}
+}
+
+// unchanged returns the fields below a and b that are the same in both.
+func unchanged(path string, a, b reflect.Value) []string {
+	switch {
+	case a.Kind() == reflect.Struct && a.Type() != reflect.TypeFor[secret.String]():
+		var same []string
+		for i := range a.NumField() {
+			same = append(same, unchanged(path+"."+a.Type().Field(i).Name, a.Field(i), b.Field(i))...)
+		}
+		return same
+	case a.Kind() == reflect.Slice && a.Type().Elem().Kind() == reflect.Struct && a.Len() > 0:
+		first := reflect.Zero(b.Type().Elem())
+		if b.Len() > 0 {
+			first = b.Index(0)
+		}
+		return unchanged(path+"[0]", a.Index(0), first)
+	case cmp.Equal(a.Interface(), b.Interface(), revealing):
+		return []string{path}
+	}
+	return nil
 }
 
 func TestLoad_missingFile(t *testing.T) {

@@ -7,8 +7,8 @@ import (
 	"strings"
 )
 
-// maxSecret bounds a file that holds a secret, in bytes.
-const maxSecret = 64 << 10
+// maxSmall bounds a file that holds a secret or a certificate, in bytes.
+const maxSmall = 64 << 10
 
 // resolveAll resolves a secret, or each item of a list of them.
 func (l *loader) resolveAll(text string, list bool) (string, error) {
@@ -41,12 +41,14 @@ func (l *loader) resolve(text string) (string, error) {
 		return value, nil
 	}
 	if path, ok := strings.CutPrefix(text, "file:"); ok {
-		return l.readSecret(path)
+		return l.readSmall(path, "secret")
 	}
 	return text, nil
 }
 
-func (l *loader) readSecret(path string) (string, error) {
+// readSmall returns the content of a file that holds one thing, such as a secret.
+// Errors name the path, never the content.
+func (l *loader) readSmall(path, thing string) (string, error) {
 	content, err := l.sources.ReadFile(path)
 	if err != nil {
 		// The path error repeats the path and may repeat more; its cause is enough.
@@ -56,12 +58,12 @@ func (l *loader) readSecret(path string) (string, error) {
 		}
 		return "", fmt.Errorf("cannot read the file %q: %w", clip(path), cause)
 	}
-	if len(content) > maxSecret {
-		return "", fmt.Errorf("the file %q has %d bytes, which is no secret", clip(path), len(content))
+	if len(content) > maxSmall {
+		return "", fmt.Errorf("the file %q has %d bytes, which is no %s", clip(path), len(content), thing)
 	}
 	value := strings.TrimRight(string(content), "\r\n") // editors add one
 	if value == "" {
-		return "", fmt.Errorf("the file %q is empty: write the secret into it", clip(path))
+		return "", fmt.Errorf("the file %q is empty: write the %s into it", clip(path), thing)
 	}
 	return value, nil
 }

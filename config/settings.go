@@ -67,6 +67,19 @@ var accountSettings = []setting[MerchantAccount]{
 		a.APIKey = secret.New(text)
 		return nil
 	}},
+	{key: "merchant_id", set: word(func(a *MerchantAccount) *string { return &a.MerchantID })},
+	{key: "api_password", secret: true, set: func(a *MerchantAccount, text string) error {
+		if text != "" {
+			a.APIPassword = secret.New(text)
+		}
+		return nil
+	}},
+	{key: "client_cert", set: word(func(a *MerchantAccount) *string { return &a.ClientCert })},
+	{key: "client_key", set: word(func(a *MerchantAccount) *string { return &a.ClientKey })}, // a path, and so no secret
+	// Its default is loader.account's: here it would be one of adyen accounts too.
+	{key: "operation", set: word(func(a *MerchantAccount) *string { return &a.Operation })},
+	{key: "token_release", fallback: TokenReleaseNextRun, set: word(func(a *MerchantAccount) *string { return &a.TokenRelease })},
+	{key: "verification_currency", set: word(func(a *MerchantAccount) *string { return &a.VerificationCurrency })},
 	{key: "max_in_flight", fallback: "64", set: whole(func(a *MerchantAccount) *int { return &a.MaxInFlight })},
 	{key: "rate_per_second", fallback: "0", set: func(a *MerchantAccount, text string) error {
 		rate, err := strconv.ParseFloat(text, 64)

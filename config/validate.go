@@ -174,13 +174,18 @@ var currencyCode = regexp.MustCompile(`^[A-Z]{3}$`)
 
 var accountID = regexp.MustCompile(`^[A-Za-z0-9_.-]{1,80}$`)
 
+var tokenReleases = []string{TokenReleaseNow, TokenReleaseNextRun, TokenReleaseByHand}
+
+// A faultFunc notes what is wrong with one setting of an account.
+type faultFunc func(key, format string, args ...any)
+
 func (v *validator) account(i int, a MerchantAccount) {
 	fault := func(key, format string, args ...any) { v.accountFault(i, a, key, format, args...) }
 	if !accountID.MatchString(a.ID) {
 		fault("id", "%q is no account id: write 1 to 80 of A-Z a-z 0-9 _ . -", clip(a.ID))
 	}
-	if a.Gateway != GatewayAdyen {
-		fault("gateway", "%q is no gateway: write %s", clip(a.Gateway), GatewayAdyen)
+	if a.Gateway != GatewayAdyen && a.Gateway != GatewayMastercard {
+		fault("gateway", "%q is no gateway: write %s or %s", clip(a.Gateway), GatewayAdyen, GatewayMastercard)
 	}
 	if a.Environment != EnvironmentTest && a.Environment != EnvironmentLive {
 		fault("environment", "%q is no environment: write test or live", clip(a.Environment))
@@ -188,13 +193,18 @@ func (v *validator) account(i int, a MerchantAccount) {
 	if text := baseURLFault(a); text != "" {
 		fault("base_url", "%s", text)
 	}
-	if text := returnURLFault(a.ReturnURL); text != "" {
-		fault("return_url", "%s", text)
+	// What an account needs depends on its gateway, and is not known without.
+	switch a.Gateway {
+	case GatewayAdyen:
+		adyenFaults(a, fault)
+	case GatewayMastercard:
+		mastercardFaults(a, fault)
 	}
-	if a.APIKey.IsEmpty() {
-		fault("api_key", "there is none: write env:NAME or file:PATH of where it is kept")
-	} else if strings.ContainsFunc(a.APIKey.Reveal(), notInHeader) {
-		fault("api_key", "it holds a blank or a character that no HTTP header may: look for a line too many")
+	if !slices.Contains(tokenReleases, a.TokenRelease) {
+		fault("token_release", "%q is no time of release: write one of %s", clip(a.TokenRelease), strings.Join(tokenReleases, ", "))
+	}
+	if a.VerificationCurrency != "" && !currencyCode.MatchString(a.VerificationCurrency) {
+		fault("verification_currency", "%q is no currency: write three letters of ISO 4217, such as EUR", clip(a.VerificationCurrency))
 	}
 	v.hourLimits(a, fault)
 	if a.MaxInFlight < 1 || a.MaxInFlight > maxInFlight {
@@ -203,18 +213,40 @@ func (v *validator) account(i int, a MerchantAccount) {
 	if !(a.RatePerSecond >= 0 && a.RatePerSecond <= maxRate) {
 		fault("rate_per_second", "%g is not from 0 (no limit) to %d", a.RatePerSecond, maxRate)
 	}
-	v.webhooks(i, a)
+	if a.Gateway == GatewayAdyen {
+		webhookFaults(a, fault)
+	}
+}
+
+func adyenFaults(a MerchantAccount, fault faultFunc) {
+	if text := returnURLFault(a.ReturnURL); text != "" {
+		fault("return_url", "%s", text)
+	}
+	if a.APIKey.IsEmpty() {
+		fault("api_key", "there is none: write env:NAME or file:PATH of where it is kept")
+	} else if strings.ContainsFunc(a.APIKey.Reveal(), notInHeader) {
+		fault("api_key", "it holds a blank or a character that no HTTP header may: look for a line too many")
+	}
+	refuse := func(isSet bool, key string) {
+		if isSet {
+			fault(key, "it is for mastercard accounts: remove it")
+		}
+	}
+	refuse(a.MerchantID != "", "merchant_id")
+	refuse(!a.APIPassword.IsEmpty(), "api_password")
+	refuse(a.ClientCert != "", "client_cert")
+	refuse(a.ClientKey != "", "client_key")
+	refuse(a.Operation != "", "operation")
 }
 
 var webhookKey = regexp.MustCompile(`^[0-9A-Fa-f]{64}$`)
 
-// webhooks wants all of what guards an account's webhooks, or nothing: a webhook
-// that anybody can send would be believed.
-func (v *validator) webhooks(i int, a MerchantAccount) {
+// webhookFaults wants all of what guards an account's webhooks, or nothing: a
+// webhook that anybody can send would be believed.
+func webhookFaults(a MerchantAccount, fault faultFunc) {
 	if a.WebhookUser == "" && a.WebhookPassword.IsEmpty() && len(a.WebhookKeys) == 0 {
 		return
 	}
-	fault := func(key, format string, args ...any) { v.accountFault(i, a, key, format, args...) }
 	const all = "webhooks need webhook_user, webhook_password and webhook_keys, or none of them"
 	if a.WebhookUser == "" {
 		fault("webhook_user", "there is none: %s", all)
@@ -235,7 +267,7 @@ func (v *validator) webhooks(i int, a MerchantAccount) {
 }
 
 // hourLimits checks what stops an account.
-func (v *validator) hourLimits(a MerchantAccount, fault func(key, format string, args ...any)) {
+func (v *validator) hourLimits(a MerchantAccount, fault faultFunc) {
 	if a.MaxChargesPerHour < 0 {
 		fault("max_charges_per_hour", "%d is negative: write a number of charges, or 0 for no limit", a.MaxChargesPerHour)
 	}
@@ -260,20 +292,25 @@ const (
 func notInHeader(r rune) bool { return r <= ' ' || r >= 0x7f }
 
 // baseURLFault returns what is wrong with an account's base_url, "" if nothing.
-// The shapes of Adyen's own hosts are those of its API reference, "Live
-// endpoints": an account that is said to be a test account must not reach a live
-// one, because contauth charges test accounts with fewer guards.
 func baseURLFault(a MerchantAccount) string {
+	example := "https://checkout-test.adyen.com/v71"
+	if a.Gateway == GatewayMastercard {
+		example = mastercardExample
+	}
 	u, err := url.Parse(a.BaseURL)
 	switch {
 	case err != nil || u.Host == "" || (u.Scheme != "https" && u.Scheme != "http"):
-		return "write the gateway's address, such as https://checkout-test.adyen.com/v71"
+		return "write the gateway's address, such as " + example
 	case u.User != nil || u.RawQuery != "" || u.Fragment != "":
 		return "write scheme, host and path alone, without user, query or fragment"
 	case a.Environment == EnvironmentLive && u.Scheme != "https":
 		return "a live account is reached by https only"
+	case a.Gateway == GatewayAdyen:
+		return adyenHostFault(a.Environment, strings.ToLower(u.Hostname()), u.Path)
+	case a.Gateway == GatewayMastercard:
+		return mastercardURLFault(a, u)
 	}
-	return adyenHostFault(a.Environment, strings.ToLower(u.Hostname()), u.Path)
+	return ""
 }
 
 var (
@@ -282,6 +319,9 @@ var (
 	adyenTestHost = regexp.MustCompile(`-test\.adyen\.com$`)
 )
 
+// adyenHostFault goes by the shapes of Adyen's own hosts in its API reference, "Live
+// endpoints": an account that is said to be a test account must not reach a live
+// one, because contauth charges test accounts with fewer guards.
 func adyenHostFault(environment, host, path string) string {
 	live, test := adyenLiveHost.MatchString(host), adyenTestHost.MatchString(host)
 	switch {
