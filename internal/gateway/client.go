@@ -25,6 +25,10 @@ type Options struct {
 	DialTimeout time.Duration
 	// RootCAs are the authorities to trust; nil means the system's.
 	RootCAs *x509.CertPool
+	// Certificate is shown to a gateway that asks who calls; nil shows none. A
+	// gateway that refuses it may say so only after a request was written (TLS
+	// 1.3), which makes an unknown outcome: look at its dates before it ends.
+	Certificate *tls.Certificate
 	// ProxyFromEnvironment obeys HTTPS_PROXY and its kin. Off by default: a
 	// variable that somebody exported for another program must not become a
 	// stop on the way of card tokens.
@@ -61,6 +65,10 @@ func NewHTTPClient(o Options) *http.Client {
 	protocols := new(http.Protocols)
 	protocols.SetHTTP1(true)
 	dialer := &net.Dialer{Timeout: o.DialTimeout, KeepAlive: 15 * time.Second}
+	tlsConfig := &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs}
+	if o.Certificate != nil {
+		tlsConfig.Certificates = []tls.Certificate{*o.Certificate}
+	}
 	transport := &http.Transport{
 		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 			c, err := dialer.DialContext(ctx, network, address)
@@ -69,7 +77,7 @@ func NewHTTPClient(o Options) *http.Client {
 			}
 			return &sealableConn{Conn: c}, nil
 		},
-		TLSClientConfig:        &tls.Config{MinVersion: tls.VersionTLS12, RootCAs: o.RootCAs},
+		TLSClientConfig:        tlsConfig,
 		TLSHandshakeTimeout:    o.DialTimeout,
 		Protocols:              protocols,
 		DisableCompression:     true,

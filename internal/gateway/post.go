@@ -15,9 +15,10 @@ import (
 	"github.com/contauth/contauth/billing"
 )
 
-// A Request is one POST. Nothing of it is changed, and Body is never used
-// again by Post's caller: net/http may still read it after Post returned.
+// A Request is one request. Nothing of it is changed, and Body is never used
+// again by the caller of Do: net/http may still read it after Do returned.
 type Request struct {
+	Method string // of Do; empty means POST
 	URL    *url.URL
 	Header http.Header
 	Body   []byte
@@ -33,7 +34,13 @@ type Answer struct {
 	Redialled bool
 }
 
-// Post makes one exchange and reads the whole answer, of at most limit bytes,
+// Post is Do with the method POST.
+func Post(ctx context.Context, t http.RoundTripper, r Request, limit int64) (Answer, error) {
+	r.Method = http.MethodPost
+	return Do(ctx, t, r, limit)
+}
+
+// Do makes one exchange and reads the whole answer, of at most limit bytes,
 // before ctx ends. The transport t is one of NewHTTPClient, perhaps wrapped; a
 // wrapper must pass the request's context on.
 //
@@ -42,33 +49,36 @@ type Answer struct {
 // Answer still has its Status and Header: some statuses need no body to be
 // understood. Errors never quote what was sent or what came back.
 //
-// Post never sends a request twice. net/http on its own would: a request that
-// carries Idempotency-Key, and whose body can be rewound, is sent again when a
-// kept connection dies under it (Go 1.26, persistConn.shouldRetryRequest). The
-// key would make that harmless, but the same bytes must leave only when the
-// charge protocol says so, so the body cannot be rewound here. No redirect is
-// followed, for the same reason.
+// Do never sends a request twice. net/http on its own would: a GET, or a request
+// that carries Idempotency-Key, whose body is nil or can be rewound, is sent again
+// when a kept connection dies under it (Go 1.26, persistConn.shouldRetryRequest).
+// A key would make that harmless, but the same bytes must leave only when the
+// charge protocol says so, so there is always a body here, an empty one too, and
+// it cannot be rewound. No redirect is followed, for the same reason.
 //
-// What Post does do is take another connection, once, when a kept one proves
+// What Do does do is take another connection, once, when a kept one proves
 // dead before a byte was written: that is no second sending, and otherwise
 // every restart of a gateway would look like an outage.
-func Post(ctx context.Context, t http.RoundTripper, r Request, limit int64) (Answer, error) {
-	answer, f, err := post(ctx, t, r, limit)
+func Do(ctx context.Context, t http.RoundTripper, r Request, limit int64) (Answer, error) {
+	if r.Method == "" {
+		r.Method = http.MethodPost // to net/http it would be a GET
+	}
+	answer, f, err := do(ctx, t, r, limit)
 	if err != nil && f.reused && errors.Is(err, billing.ErrNotSent) && ctx.Err() == nil {
-		answer, _, err = post(ctx, t, r, limit)
+		answer, _, err = do(ctx, t, r, limit)
 		answer.Redialled = true
 	}
 	return answer, err
 }
 
-func post(ctx context.Context, t http.RoundTripper, r Request, limit int64) (Answer, *flight, error) {
+func do(ctx context.Context, t http.RoundTripper, r Request, limit int64) (Answer, *flight, error) {
 	f := new(flight)
 	f.trace.GotConn = f.gotConn
 	request := (&http.Request{
-		Method: http.MethodPost, URL: r.URL, Host: r.URL.Host, Header: r.Header,
+		Method: r.Method, URL: r.URL, Host: r.URL.Host, Header: r.Header,
 		Proto: "HTTP/1.1", ProtoMajor: 1, ProtoMinor: 1,
 		Body: f.newBody(t, r.Body), ContentLength: int64(len(r.Body)),
-		// No GetBody: see Post.
+		// No GetBody: see Do.
 	}).WithContext(httptrace.WithClientTrace(ctx, &f.trace))
 
 	response, err := t.RoundTrip(request)
@@ -105,6 +115,9 @@ func (f *flight) newBody(t http.RoundTripper, content []byte) io.ReadCloser {
 		return io.NopCloser(bytes.NewReader(content))
 	}
 	f.body.Reset(content)
+	if len(content) == 0 {
+		f.body.touched.Store(true) // nobody need read it: that it was not proves nothing
+	}
 	return &f.body
 }
 

@@ -8,6 +8,7 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -34,6 +35,9 @@ type Dialect struct {
 	// Secrets are texts that must never stand in an error or a reply, such as
 	// the credentials given by New; the token and the shopper are added.
 	Secrets []string
+	// Echo makes an answer out of text, in every field whose words an error could
+	// repeat; nil means JSON.
+	Echo func(text string) (contentType, body string)
 }
 
 // limit ends a case that should have ended by itself.
@@ -227,18 +231,27 @@ func deafAddress(t *testing.T) string {
 	return l.Addr().String()
 }
 
+// echoJSON is close enough to JSON.
+func echoJSON(text string) (contentType, body string) {
+	text = fmt.Sprintf("%q", text)
+	return "application/json", fmt.Sprintf(`{"message":%s,"errorCode":%s,"resultCode":%s,"refusalReason":%s}`, text, text, text, text)
+}
+
 // noSecret lets the gateway throw back at us everything that we sent.
 func (d Dialect) noSecret(t *testing.T) {
+	if d.Echo == nil {
+		d.Echo = echoJSON
+	}
 	for _, status := range []int{200, 302, 400, 401, 403, 404, 409, 418, 422, 429, 500, 503} {
 		t.Run(fmt.Sprintf("an echo with status %d", status), func(t *testing.T) {
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				var echo strings.Builder
 				r.Write(&echo)
-				w.Header().Set("Content-Type", "application/json")
+				contentType, body := d.Echo(echo.String())
+				w.Header().Set("Content-Type", contentType)
 				w.Header().Set("Location", "/"+d.Secrets[0])
 				w.WriteHeader(status)
-				text := fmt.Sprintf("%q", echo.String()) // close enough to JSON
-				fmt.Fprintf(w, `{"message":%s,"errorCode":%s,"resultCode":%s,"refusalReason":%s}`, text, text, text, text)
+				io.WriteString(w, body)
 			}))
 			defer server.Close()
 			d.checkSilent(t, server.URL)
