@@ -74,12 +74,9 @@ func (n Notification) event(signed bool, live string) billing.Event {
 		e.Refusal = billing.Reply{Class: classOfText(n.Reason), RefusalReason: n.Reason}
 	}
 	if kind == billing.EventTokenStored {
-		// Here the psp reference is the token (Adyen, RECURRING_CONTRACT).
+		// Here the psp reference is the token (Adyen, RECURRING_CONTRACT). Its shopper
+		// stands in additionalData alone, which the signature does not cover.
 		e.Token = tidied(n.PSPReference)
-		e.ShopperReference = tidied(n.AdditionalData["recurring.shopperReference"])
-		if e.ShopperReference == "" {
-			e.ShopperReference = tidied(n.AdditionalData["shopperReference"])
-		}
 	}
 	e.Document = document(map[string]string{
 		"psp_reference": n.PSPReference, "original_reference": n.OriginalReference, "merchant_reference": n.MerchantReference,
