@@ -10,11 +10,20 @@ import (
 type payment struct {
 	key     string
 	req     *request
+	card    card
 	amount  int64 // ISO 4217 minor units
 	outcome outcome
 	seq     uint64 // its number in the ledger
 	psp     []byte // pspReference
 	at      time.Time
+}
+
+// recordKind tells money from a payment of nothing, by which a card is only checked.
+func (p *payment) recordKind() recordKind {
+	if p.amount == 0 {
+		return recordVerification
+	}
+	return recordPayment
 }
 
 // ledgerTime is RFC 3339 with always six digits, so that lines sort as text.
@@ -35,9 +44,14 @@ func (p *payment) appendLine(b []byte) []byte {
 	b = strconv.AppendInt(b, p.req.value, 10)
 	b = appendMember(b, `,"currency":`, p.req.currency)
 	b = appendMember(b, `,"result_code":`, p.outcome.result)
-	b = append(b, `,"refusal_reason_code":"`...)
-	b = p.outcome.appendCode(b)
-	b = append(b, `","psp_reference":"`...)
+	if p.outcome.gatewayCode != "" {
+		b = appendMember(b, `,"refusal_reason_code":`, p.outcome.gatewayCode)
+		b = append(b, `,"psp_reference":"`...)
+	} else {
+		b = append(b, `,"refusal_reason_code":"`...)
+		b = p.outcome.appendCode(b)
+		b = append(b, `","psp_reference":"`...)
+	}
 	b = append(b, p.psp...)
 	b = append(b, `","at":"`...)
 	b = p.at.UTC().AppendFormat(b, ledgerTime)
@@ -52,23 +66,15 @@ func (o *outcome) appendCode(b []byte) []byte {
 	return strconv.AppendInt(b, int64(o.refusal.code), 10)
 }
 
-// A wrongness is how an answer differs from the payment that it is about, for
-// rules that make it lie.
-type wrongness struct {
-	value     int64
-	currency  string
-	reference string
-}
-
 // appendAnswer appends the body that Adyen answers: additionalData first, as
 // in its samples; amount and paymentMethod only where there was no refusal.
 func (p *payment) appendAnswer(b []byte) []byte {
 	return p.appendAs(b, wrongness{p.req.value, p.req.currency, p.req.reference})
 }
 
+// appendAs implements teller.
 func (p *payment) appendAs(b []byte, w wrongness) []byte {
-	card := cardOf(p.req.token)
-	b = p.appendAdditionalData(b, &card)
+	b = p.appendAdditionalData(b)
 	b = append(b, `,"pspReference":"`...)
 	b = append(b, p.psp...)
 	b = appendMember(b, `","resultCode":`, p.outcome.result)
@@ -84,7 +90,7 @@ func (p *payment) appendAs(b []byte, w wrongness) []byte {
 		b = append(b, '}')
 	}
 	if p.outcome.result == resultAuthorised {
-		b = appendMember(b, `,"paymentMethod":{"brand":`, card.brand)
+		b = appendMember(b, `,"paymentMethod":{"brand":`, p.card.brand)
 		b = append(b, `,"type":"scheme"}`...)
 	}
 	if p.outcome.result == resultRedirect {
@@ -96,10 +102,11 @@ func (p *payment) appendAs(b []byte, w wrongness) []byte {
 
 // appendAdditionalData appends the map that merchants fill with switches in
 // their account. The last member is one that no reader can know.
-func (p *payment) appendAdditionalData(b []byte, card *card) []byte {
+func (p *payment) appendAdditionalData(b []byte) []byte {
 	b = append(b, `{"additionalData":{"cardSummary":"`...)
-	b = append(b, card.summary[:]...)
-	b = appendMember(b, `","expiryDate":"03/2030","paymentMethodVariant":`, card.brand)
+	b = append(b, p.card.summary[:]...)
+	b = appendMember(b, `","expiryDate":`, p.card.expiry)
+	b = appendMember(b, `,"paymentMethodVariant":`, p.card.brand)
 	raw := p.outcome.refusal.raw
 	if p.outcome.result == resultAuthorised {
 		raw = "AUTHORISED"
@@ -107,23 +114,25 @@ func (p *payment) appendAdditionalData(b []byte, card *card) []byte {
 	if raw != "" {
 		b = appendMember(b, `,"refusalReasonRaw":`, raw)
 	}
-	if advice := p.outcome.refusal.advice; advice != "" && card.brand == "mc" {
+	if advice := p.outcome.refusal.advice; advice != "" && p.card.brand == "mc" {
 		b = appendMember(b, `,"merchantAdviceCode":`, advice)
 	}
 	return append(b, `,"issuerCountry":"NL","fraudResultType":"GREEN","sandbox.unlistedKey":"a reader passes over it"}`...)
 }
 
-// A card is what the sandbox makes up for a token, always the same.
+// A card is what an answer shows of one.
 type card struct {
 	brand   string // Adyen's name of it
+	expiry  string // MM/YYYY
 	summary [4]byte
 }
 
 var cardBrands = [...]string{"visa", "mc", "visa", "mc", "amex", "maestro", "mc", "visa"}
 
+// cardOf makes up a card for a token, always the same.
 func cardOf(token string) card {
 	h := crc32.Checksum([]byte(token), castagnoli)
-	c := card{brand: cardBrands[h%uint32(len(cardBrands))]}
+	c := card{brand: cardBrands[h%uint32(len(cardBrands))], expiry: "03/2030"}
 	for i := range c.summary {
 		c.summary[i] = '0' + byte(h>>(8*i)%10)
 	}

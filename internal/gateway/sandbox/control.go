@@ -14,9 +14,27 @@ import (
 // gateway has.
 func (s *Server) router() *http.ServeMux {
 	mux := http.NewServeMux()
-	mux.HandleFunc("POST /adyen/v71/payments", func(w http.ResponseWriter, r *http.Request) { s.handlePayment(w, r, v71) })
-	mux.HandleFunc("POST /adyen/v72/payments", func(w http.ResponseWriter, r *http.Request) { s.handlePayment(w, r, v72) })
-	mux.HandleFunc("GET /sandbox/ledger", s.handleLedger)
+	mux.HandleFunc("POST /adyen/v71/payments", s.asking(s.adyen71))
+	mux.HandleFunc("POST /adyen/v72/payments", s.asking(s.adyen72))
+	for path, payments := range map[string]*adyenPayments{"/adyen/v71": s.adyen71, "/adyen/v72": s.adyen72} {
+		mux.HandleFunc("POST "+path+"/sessions", s.asking(&adyenSessions{payments}))
+		mux.HandleFunc("GET "+path+"/storedPaymentMethods", s.asking(&adyenMethods{payments}))
+		mux.HandleFunc("DELETE "+path+"/storedPaymentMethods/{id}", s.asking(&adyenMethods{payments}))
+	}
+	mux.HandleFunc("POST /sandbox/checkouts/{id}", answering(s.handleCheckout))
+	mux.HandleFunc("PUT /sandbox/methods/{token}", answering(s.handleMethod))
+	mux.HandleFunc("GET /sandbox/ledger", s.linesOf(recordPayment))
+	mux.HandleFunc("GET /sandbox/verifications", s.linesOf(recordVerification))
+	mux.HandleFunc("GET /sandbox/modifications", s.linesOf(recordModification))
+	mux.HandleFunc("POST "+nvpPath, s.asking(s.mastercard))
+	mux.HandleFunc("GET "+nvpPath+"/information", s.mastercard.handleInformation)
+	mux.HandleFunc("POST "+nvpPath+"/information", s.mastercard.handleInformation)
+	mux.HandleFunc("POST /sandbox/resolutions", answering(s.mastercard.handleResolution))
+	mux.HandleFunc("GET /sandbox/repository", s.mastercard.handleRepository)
+	mux.HandleFunc("PUT /sandbox/repository", answering(s.mastercard.handleRepositorySet))
+	mux.HandleFunc("GET /sandbox/tokens/{token}", answering(s.mastercard.handleToken))
+	mux.HandleFunc("POST /sandbox/tokens/{token}", answering(s.mastercard.handleTokenChange))
+	mux.HandleFunc("PUT /sandbox/sessions/{id}", answering(s.mastercard.handleSessionFill))
 	mux.HandleFunc("GET /sandbox/stats", s.handleStats)
 	mux.HandleFunc("GET /sandbox/clock", s.handleClock)
 	mux.HandleFunc("PUT /sandbox/clock", answering(s.handleClockSet))
@@ -31,6 +49,11 @@ func (s *Server) router() *http.ServeMux {
 	mux.HandleFunc("PUT /sandbox/webhooks/behaviour", answering(s.handleBehaviourSet))
 	mux.HandleFunc("PUT /sandbox/webhooks/url", answering(s.handleWebhookURL))
 	return mux
+}
+
+// asking serves requests in a dialect.
+func (s *Server) asking(d dialect) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) { s.handle(w, r, d) }
 }
 
 // A controlError is what is wrong with a request to a control, for its sender.
@@ -78,13 +101,15 @@ func readJSON(r *http.Request, to any) error {
 	return nil
 }
 
-// handleLedger streams all payments, one JSON object a line, oldest first.
-// Checkers call it.
-func (s *Server) handleLedger(w http.ResponseWriter, _ *http.Request) {
-	w.Header().Set("Content-Type", "application/x-ndjson")
-	if err := s.ledger.writeLines(w); err != nil {
-		s.log.Warn("the ledger was not sent to its end", "error", err)
-		panic(http.ErrAbortHandler) // a ledger that ends early must not look whole
+// linesOf streams all payments, or what else has lines in the ledger, one JSON
+// object a line, oldest first. Checkers call it.
+func (s *Server) linesOf(kind recordKind) http.HandlerFunc {
+	return func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "application/x-ndjson")
+		if err := s.ledger.writeLines(w, kind, s.lineNow); err != nil {
+			s.log.Warn("the ledger was not sent to its end", "error", err)
+			panic(http.ErrAbortHandler) // a ledger that ends early must not look whole
+		}
 	}
 }
 
@@ -95,10 +120,12 @@ type Stats struct {
 	SameKeyOtherBody  int64   `json:"same_key_other_body"`  // those of them with other bytes than the first
 	InFlight          int64   `json:"in_flight"`            // payment requests being worked on
 	CPUSeconds        float64 `json:"cpu_seconds"`          // of this process, user and system
+	Verifications     int64   `json:"verifications"`        // cards that were checked without money
 	CardDataInRequest int64   `json:"card_data_in_request"` // requests that carried a card number or check digits: must be 0
 }
 
-// Stats returns what the sandbox has counted. The first three survive a restart.
+// Stats returns what the sandbox has counted. The first three and the
+// verifications survive a restart.
 func (s *Server) Stats() Stats {
 	return Stats{
 		Payments:          s.payments.Load(),
@@ -106,6 +133,7 @@ func (s *Server) Stats() Stats {
 		SameKeyOtherBody:  s.otherBodies.Load(),
 		InFlight:          s.inFlight.Load(),
 		CPUSeconds:        cpuSeconds(),
+		Verifications:     s.verifications.Load(),
 		CardDataInRequest: s.cardData.Load(),
 	}
 }
@@ -176,7 +204,8 @@ type holdRequest struct {
 		Token     string `json:"token"`
 		Every     int    `json:"every"`
 	} `json:"match"`
-	Point Point `json:"point"`
+	Operation string `json:"operation"`
+	Point     Point  `json:"point"`
 }
 
 // holdState is what the hold's routes give.
@@ -206,7 +235,7 @@ func (s *Server) handleHoldAdd(w http.ResponseWriter, r *http.Request) error {
 	if err := match.check(); err != nil {
 		return badRequest(err)
 	}
-	h, err := s.holds.add(match, wanted.Point)
+	h, err := s.holds.add(match, wanted.Operation, wanted.Point)
 	if err != nil {
 		return badRequest(err)
 	}

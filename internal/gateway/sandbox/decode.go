@@ -13,8 +13,12 @@ import (
 const maxDepth = 64
 
 // A request is what the sandbox reads from the body of a payment. Absent
-// fields are empty. The fields are Adyen's, by their names in PaymentRequest.
+// fields are empty. The fields are Adyen's, by their names in PaymentRequest;
+// other dialects fill those that mean the same to them.
 type request struct {
+	operation string // what is asked for: payments, sessions, or an apiOperation
+	moves     bool   // it is about money, so that rules and holds without an operation touch it
+
 	merchantAccount        string
 	reference              string
 	merchantOrderReference string
@@ -35,6 +39,14 @@ type request struct {
 	hasValue bool
 }
 
+// The operations of Adyen that rules and holds can name.
+const (
+	operationPayments = "payments"
+	operationSessions = "sessions"
+	operationMethods  = "storedPaymentMethods" // the list
+	operationDisable  = "disable"              // a token that is deleted
+)
+
 // errNotObject is what a body of valid JSON that is no object gives.
 var errNotObject = errors.New("the body is not a JSON object")
 
@@ -47,7 +59,7 @@ var errNotObject = errors.New("the body is not a JSON object")
 // that it is there to measure: encoding/json would take a third of the time of
 // a payment.
 func (req *request) decode(body []byte) error {
-	*req = request{}
+	*req = request{operation: operationPayments, moves: true}
 	text := string(body) // once, so that all fields are parts of it
 	if !utf8.ValidString(text) {
 		return errors.New("the body is not UTF-8")

@@ -41,6 +41,10 @@ type apiError struct {
 	message    string
 	transient  bool // sent with transient-error: true
 	retryAfter int  // seconds; 0 is no header
+
+	// The Mastercard Gateway's words. There kind is error.validationType.
+	cause string // error.cause; empty is INVALID_REQUEST
+	field string // error.field
 }
 
 // invalid is a request that Adyen does not process, as it stands.
@@ -48,10 +52,16 @@ func invalid(code, message string) *apiError {
 	return &apiError{status: 422, code: code, kind: typeValidation, message: message}
 }
 
+// unreadable is a request of which nobody can tell what it asks for.
+func unreadable(message string) *apiError {
+	return &apiError{status: 400, code: errorUnreadable, kind: typeValidation, message: message}
+}
+
 var (
 	errUnauthorised = &apiError{status: 401, code: errorGeneral, kind: typeSecurity, message: "HTTP Status Response - Unauthorized"}
 	errNotJSON      = &apiError{status: 415, code: errorUnreadable, kind: typeValidation, message: "The content type is not application/json"}
 	errTooLarge     = &apiError{status: 413, code: errorUnreadable, kind: typeValidation, message: "The request body is too large"}
+	errBodyEnds     = unreadable("The body ends early")
 	errKeyTooLong   = &apiError{status: 422, code: errorGeneral, kind: typeValidation, message: "The Idempotency-Key is longer than 64 characters"}
 	errKeyRunning   = &apiError{status: 422, code: errorInProgress, kind: typeValidation, message: "request already processed or in progress", transient: true}
 	errNoConnection = &apiError{status: 503, code: errorUnavailable, kind: typeInternal, message: "No connection available", transient: true}

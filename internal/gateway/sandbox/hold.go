@@ -33,11 +33,12 @@ var allPoints = []Point{PointConnected, PointHalfRequest, PointRequestRead, Poin
 
 // A hold stops one request, the first that matches and comes to its point.
 type hold struct {
-	id    string
-	match Match
-	point Point
+	id        string
+	match     Match
+	operation string // as Rule.Operation
+	point     Point
 
-	seen     int64         // requests that came to the point, for Match.Every
+	turns    turns         // of requests that came to the point, for Match.Every
 	taken    bool          // by a request on its way to the point
 	arrived  chan struct{} // closed when a request is held
 	released chan struct{} // closed when it may go on
@@ -60,12 +61,15 @@ type holds struct {
 }
 
 // add registers a hold.
-func (hs *holds) add(match Match, point Point) (*hold, error) {
+func (hs *holds) add(match Match, operation string, point Point) (*hold, error) {
 	if !slices.Contains(allPoints, point) {
 		return nil, fmt.Errorf("point is %q; it is one of %s", point, oneOf(allPoints))
 	}
-	if (point == PointConnected || point == PointHalfRequest) && match.Every == 0 {
-		return nil, fmt.Errorf("at the point %s the request is not known yet: match needs every", point)
+	if (point == PointConnected || point == PointHalfRequest) && (match.Every == 0 || operation != "") {
+		return nil, fmt.Errorf("at the point %s the request is not known yet: match needs every, and no operation", point)
+	}
+	if err := checkOperation(operation); err != nil {
+		return nil, err
 	}
 	hs.mu.Lock()
 	defer hs.mu.Unlock()
@@ -73,7 +77,7 @@ func (hs *holds) add(match Match, point Point) (*hold, error) {
 		return nil, fmt.Errorf("the sandbox is closing")
 	}
 	hs.last++
-	h := &hold{id: strconv.Itoa(hs.last), match: match, point: point, arrived: make(chan struct{}), released: make(chan struct{})}
+	h := &hold{id: strconv.Itoa(hs.last), match: match, operation: operation, point: point, arrived: make(chan struct{}), released: make(chan struct{})}
 	hs.all = append(hs.all, h)
 	hs.waiting.Add(1)
 	return h, nil
@@ -143,8 +147,7 @@ func (hs *holds) take(point Point, req *request) *hold {
 		if h.point != point || h.taken {
 			continue
 		}
-		h.seen++
-		if taken == nil && h.matches(req) {
+		if h.matches(req) && taken == nil {
 			taken, h.taken = h, true
 			hs.waiting.Add(-1)
 			if req != nil {
@@ -156,11 +159,14 @@ func (hs *holds) take(point Point, req *request) *hold {
 	return taken
 }
 
+// matches counts a request that came to the point, and reports whether h is for it.
 func (h *hold) matches(req *request) bool {
 	if req == nil {
-		return h.seen%int64(h.match.Every) == 0
+		h.turns.all++
+		return h.turns.all%int64(h.match.Every) == 0
 	}
-	return h.match.matches(req, h.seen)
+	n, meant := h.turns.next(req).isMeant(h.operation, req)
+	return meant && h.match.matches(req, n)
 }
 
 // stop says that a request is held, and returns when the hold is ended or the

@@ -19,6 +19,7 @@ const (
 	keyFresh    keyState = iota // nothing: the caller now holds the key and must keep or release it
 	keyRunning                  // an earlier request with it is not finished
 	keyFinished                 // an answer is kept
+	keyBlocked                  // nothing; but its order is at work, so that nothing may be begun
 )
 
 // A keyEntry says where the answer of a key stands in the ledger. It holds no
@@ -74,6 +75,16 @@ func (ks *keyStore) claim(name keyName, bodySum uint64, now time.Time) (keyState
 	}
 	shard.entries[name] = keyEntry{offset: running, bodySum: bodySum}
 	return keyFresh, keyEntry{}
+}
+
+// find looks up a key without claiming it. It finds no key whose first request is
+// still being worked on.
+func (ks *keyStore) find(name keyName) (keyEntry, bool) {
+	shard := ks.shard(name)
+	shard.mu.Lock()
+	defer shard.mu.Unlock()
+	entry, found := shard.entries[name]
+	return entry, found && entry.offset != running
 }
 
 // keep stores the answer of a key, in the place of the mark that it is running.

@@ -34,12 +34,19 @@ const (
 	recordResend    recordKind = 3 // a key came again
 	recordForgotten recordKind = 4 // a key's answer was dropped by a rule
 	recordOrdered   recordKind = 5 // a webhook began a refund or the like; see begun
+
+	recordVerification recordKind = 6  // a card was checked: like a payment, but no money
+	recordModification recordKind = 7  // a capture, refund or void at the Mastercard Gateway
+	recordResolved     recordKind = 8  // what became of a payment that was not decided
+	recordToken        recordKind = 9  // a stored token as it is from now on; see tokenBook
+	recordSession      recordKind = 10 // a session as it is from now on
 )
 
 // A record is one entry of the ledger. A payment and the answer that is kept
 // under its key are one record, so that no crash can part them.
 type record struct {
 	kind      recordKind
+	dialect   dialectID
 	otherBody bool   // recordResend: the body was not the one the key came with
 	status    int    // HTTP status of answer
 	seq       uint64 // number of the payment or answer; its pspReference is made of it
@@ -47,28 +54,38 @@ type record struct {
 	bodySum   uint64 // the first eight bytes of the body's SHA-256
 	key       []byte // idempotency key; empty if the request had none
 	line      []byte // the payment as a line of JSON; empty unless a payment
+	detail    []byte // what the dialect needs to know of it; JSON, or empty
 	answer    []byte // the body of the answer
+}
+
+// isAdyens reports whether the record is a payment of Adyen's, or a verification,
+// which is a payment of nothing.
+func (r *record) isAdyens() bool {
+	return r.dialect == dialectAdyen && (r.kind == recordPayment || r.kind == recordVerification)
 }
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
 // appendTo appends the record's bytes: checksum, length, fixed fields, then
-// key, line and answer.
+// key, line, detail and answer.
 func (r *record) appendTo(b []byte) []byte {
 	start := len(b)
 	b = append(b, make([]byte, recordHeader)...)
 	b = append(b, r.key...)
 	b = append(b, r.line...)
+	b = append(b, r.detail...)
 	b = append(b, r.answer...)
 	h := b[start:]
 	binary.LittleEndian.PutUint32(h[4:], uint32(len(h)))
 	h[8] = byte(r.kind)
+	h[9] = byte(r.dialect) << 1
 	if r.otherBody {
-		h[9] = 1
+		h[9] |= 1
 	}
 	binary.LittleEndian.PutUint16(h[10:], uint16(r.status))
 	binary.LittleEndian.PutUint32(h[12:], uint32(len(r.key)))
 	binary.LittleEndian.PutUint32(h[16:], uint32(len(r.line)))
+	binary.LittleEndian.PutUint32(h[20:], uint32(len(r.detail)))
 	binary.LittleEndian.PutUint64(h[24:], uint64(r.at))
 	binary.LittleEndian.PutUint64(h[32:], r.seq)
 	binary.LittleEndian.PutUint64(h[40:], r.bodySum)
@@ -81,15 +98,17 @@ func (r *record) parse(h []byte) error {
 	if binary.LittleEndian.Uint32(h) != crc32.Checksum(h[4:], castagnoli) {
 		return errDamaged
 	}
-	keyLen, lineLen := int(binary.LittleEndian.Uint32(h[12:])), int(binary.LittleEndian.Uint32(h[16:]))
 	payload := h[recordHeader:]
-	if keyLen+lineLen > len(payload) {
+	lineAt := int(binary.LittleEndian.Uint32(h[12:]))
+	detailAt := lineAt + int(binary.LittleEndian.Uint32(h[16:]))
+	answerAt := detailAt + int(binary.LittleEndian.Uint32(h[20:]))
+	if answerAt > len(payload) || h[9]>>1 >= dialects {
 		return errDamaged
 	}
 	*r = record{
-		kind: recordKind(h[8]), otherBody: h[9] == 1, status: int(binary.LittleEndian.Uint16(h[10:])),
+		kind: recordKind(h[8]), dialect: dialectID(h[9] >> 1), otherBody: h[9]&1 == 1, status: int(binary.LittleEndian.Uint16(h[10:])),
 		at: int64(binary.LittleEndian.Uint64(h[24:])), seq: binary.LittleEndian.Uint64(h[32:]), bodySum: binary.LittleEndian.Uint64(h[40:]),
-		key: payload[:keyLen], line: payload[keyLen : keyLen+lineLen], answer: payload[keyLen+lineLen:],
+		key: payload[:lineAt], line: payload[lineAt:detailAt], detail: payload[detailAt:answerAt], answer: payload[answerAt:],
 	}
 	return nil
 }
@@ -124,7 +143,7 @@ type group struct {
 
 // openLedger opens or makes the ledger in dir, gives every whole record to
 // each, cuts off a torn last one and returns how many bytes that was.
-func openLedger(dir string, each func(offset int64, r *record)) (l *ledger, torn int64, err error) {
+func openLedger(dir string, each func(offset int64, r *record) error) (l *ledger, torn int64, err error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, 0, fmt.Errorf("make the data directory: %w", err)
 	}
@@ -176,7 +195,7 @@ func (l *ledger) begin() error {
 }
 
 // scan gives all whole records to each and returns where the last one ends.
-func (l *ledger) scan(each func(int64, *record)) (end int64, err error) {
+func (l *ledger) scan(each func(int64, *record) error) (end int64, err error) {
 	info, err := l.file.Stat()
 	if err != nil {
 		return 0, fmt.Errorf("read the ledger: %w", err)
@@ -186,7 +205,9 @@ func (l *ledger) scan(each func(int64, *record)) (end int64, err error) {
 		offset := records.offset
 		switch r, err := records.next(); {
 		case err == nil:
-			each(offset, r)
+			if err := each(offset, r); err != nil {
+				return 0, fmt.Errorf("%s cannot be understood at byte %d: %w", l.file.Name(), offset, err)
+			}
 		case errors.Is(err, io.EOF), errors.Is(err, errTorn):
 			return offset, nil
 		case errors.Is(err, errDamaged):
@@ -275,11 +296,18 @@ func (l *ledger) read(offset int64) (*record, error) {
 	return r, nil
 }
 
-// writeLines writes the line of every payment that is in the ledger now.
-func (l *ledger) writeLines(w io.Writer) error {
+// writeLines writes what line makes of every record of a kind that is in the ledger
+// now.
+func (l *ledger) writeLines(w io.Writer, kind recordKind, line func(*record) ([]byte, error)) error {
 	out := bufio.NewWriterSize(w, 64<<10)
 	err := l.each(func(r *record) error {
-		_, err := out.Write(r.line)
+		if r.kind != kind {
+			return nil
+		}
+		text, err := line(r)
+		if err == nil {
+			_, err = out.Write(text)
+		}
 		return err
 	})
 	if err != nil {

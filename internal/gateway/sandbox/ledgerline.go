@@ -21,13 +21,16 @@ type ledgerLine struct {
 	PSPReference      string `json:"psp_reference"`
 
 	orderReference string // merchantOrderReference; the ledger does not keep it
+	card           card
+	session        string // checkoutSessionId
+	stored         string // what became of the token: created or alreadyExisting
 }
 
 func (p *payment) ledgerLine() *ledgerLine {
 	return &ledgerLine{
 		MerchantAccount: p.req.merchantAccount, Reference: p.req.reference, Token: p.req.token, ShopperReference: p.req.shopperReference,
 		Model: p.req.model, GatewayValue: p.req.value, Currency: p.req.currency, ResultCode: p.outcome.result,
-		RefusalReasonCode: string(p.outcome.appendCode(nil)), PSPReference: string(p.psp), orderReference: p.req.merchantOrderReference,
+		RefusalReasonCode: string(p.outcome.appendCode(nil)), PSPReference: string(p.psp), orderReference: p.req.merchantOrderReference, card: p.card,
 	}
 }
 
@@ -47,15 +50,21 @@ func (o *outcome) told() (success, told bool) {
 func (l *ledgerLine) authorisation(success bool, at time.Time) notification {
 	n := l.notification("AUTHORISATION", l.PSPReference, at)
 	n.success = success
-	card := cardOf(l.Token)
-	n.extra = []string{"cardSummary", string(card.summary[:]), "expiryDate", "03/2030", "recurringProcessingModel", l.Model,
+	n.extra = []string{"cardSummary", string(l.card.summary[:]), "expiryDate", l.card.expiry, "recurringProcessingModel", l.Model,
 		"retry.rescueScheduled", "false", "shopperReference", l.ShopperReference}
 	if l.orderReference != "" {
 		n.extra = append(n.extra, "merchantOrderReference", l.orderReference)
 	}
+	if l.session != "" {
+		n.extra = append(n.extra, "checkoutSessionId", l.session)
+	}
+	if l.stored != "" {
+		n.extra = append(n.extra, "tokenization.shopperReference", l.ShopperReference,
+			"tokenization.store.operationType", l.stored, "tokenization.storedPaymentMethodId", l.Token)
+	}
 	if success {
 		sum := crc32.Checksum([]byte(l.PSPReference), castagnoli)
-		n.reason = fmt.Sprintf("%06d:%s:03/2030", sum%1_000_000, card.summary[:])
+		n.reason = fmt.Sprintf("%06d:%s:%s", sum%1_000_000, l.card.summary[:], l.card.expiry)
 		return n
 	}
 	n.reason = "Refused"
@@ -68,7 +77,7 @@ func (l *ledgerLine) authorisation(success bool, at time.Time) notification {
 	if refusal.raw != "" {
 		n.extra = append(n.extra, "refusalReasonRaw", refusal.raw)
 	}
-	if refusal.advice != "" && card.brand == "mc" {
+	if refusal.advice != "" && l.card.brand == "mc" {
 		n.extra = append(n.extra, "merchantAdviceCode", refusal.advice)
 	}
 	return n
@@ -93,7 +102,7 @@ func (l *ledgerLine) contract(at time.Time) notification {
 func (l *ledgerLine) notification(code, psp string, at time.Time) notification {
 	return notification{
 		code: code, psp: psp, account: l.MerchantAccount, reference: l.Reference,
-		value: l.GatewayValue, currency: l.Currency, at: at, method: cardOf(l.Token).brand,
+		value: l.GatewayValue, currency: l.Currency, at: at, method: l.card.brand,
 	}
 }
 
@@ -101,6 +110,6 @@ func (l *ledgerLine) notification(code, psp string, at time.Time) notification {
 func (l *ledgerLine) tokenEvent(kind, cause string, at time.Time) *tokenEvent {
 	return &tokenEvent{
 		kind: kind, cause: cause, account: l.MerchantAccount, shopper: l.ShopperReference,
-		token: l.Token, method: cardOf(l.Token).brand, at: at,
+		token: l.Token, method: l.card.brand, at: at,
 	}
 }

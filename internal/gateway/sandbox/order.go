@@ -138,19 +138,26 @@ func (s *Server) findPayment(o *webhookOrder) (line *ledgerLine, begun uint64, e
 	about := []byte(webhookKinds[o.Code].about)
 	err = s.ledger.each(func(r *record) error {
 		switch {
-		case r.kind == recordPayment && bytes.Contains(r.line, needle):
+		case r.isAdyens() && bytes.Contains(r.line, needle):
 			if line != nil {
 				return &controlError{http.StatusConflict, errors.New("several payments have the reference; name one by its psp_reference")}
 			}
 			line = new(ledgerLine)
-			return json.Unmarshal(r.line, line)
+			text, err := s.lineNow(r)
+			if err != nil {
+				return err
+			}
+			return json.Unmarshal(text, line)
 		case r.kind == recordOrdered && line != nil && string(r.key) == line.PSPReference && bytes.Equal(r.answer, about):
 			begun = r.seq
 		}
 		return nil
 	})
 	if err == nil && line == nil {
-		err = &controlError{http.StatusNotFound, errors.New("the ledger has no such payment")}
+		err = &controlError{http.StatusNotFound, errors.New("the ledger has no such payment of Adyen's")}
+	}
+	if line != nil {
+		line.card = s.methods.cardOf(line.Token)
 	}
 	return line, begun, err
 }

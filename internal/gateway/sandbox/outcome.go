@@ -27,6 +27,8 @@ const (
 type outcome struct {
 	result  string
 	refusal refusal // of results that are a "no"; the zero value otherwise
+
+	gatewayCode string // the Mastercard Gateway's word for what is not an approval
 }
 
 func refused(code int) outcome {
@@ -55,6 +57,8 @@ var tokenEndings = map[string]outcome{
 // codes in the request, and they before the token's ending.
 func decide(req *request, rule *Rule) outcome {
 	switch {
+	case rule != nil && rule.Do == ActionRefuse && rule.Code == 0 && rule.With != "":
+		return refused(2) // the rule speaks of another gateway's codes
 	case rule != nil && rule.Do == ActionRefuse:
 		return refused(rule.Code)
 	case rule != nil && rule.Do == ActionResult:

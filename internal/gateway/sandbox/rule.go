@@ -13,8 +13,9 @@ type Rule struct {
 	When  When
 	Do    Action
 
-	// Code is the refusal code of ActionRefuse, or the HTTP status of
-	// ActionStatus (500 if 0) and ActionRedirect (307 if 0).
+	// Code is the refusal code of ActionRefuse, at the Mastercard Gateway the
+	// acquirer's; or the HTTP status of ActionStatus (500 if 0) and ActionRedirect
+	// (307 if 0).
 	Code int
 	// Times is how many requests the rule touches; 0 is all of them.
 	Times int
@@ -27,7 +28,8 @@ type Rule struct {
 	ErrorType  string        // ActionStatus: errorType of the body
 	Body       Body          // ActionStatus and ActionGarbage: what stands in the body
 	Wait       time.Duration // ActionDelay: how long
-	With       string        // ActionResult: the resultCode; ActionWrongAmount, …Currency, …Reference: the wrong value; ActionRedirect: where to
+	Operation  string        // only requests of this kind: payments, sessions, storedPaymentMethods, disable, or an apiOperation; empty is all that are about money
+	With       string        // ActionRefuse: the Mastercard Gateway's gatewayCode; ActionResult: the resultCode; ActionWrongAmount, …Currency, …Reference: the wrong value; ActionRedirect: where to
 	Rate       int           // ActionDrip: bytes a second; 0 is 1
 	Size       int64         // BodyHuge: bytes; 0 is 1 GiB
 }
@@ -35,9 +37,10 @@ type Rule struct {
 // A Match says which requests a rule, or a hold, is about. Exactly one field is set.
 type Match struct {
 	// Reference is the payment's reference or its merchantOrderReference: the
-	// reference of one attempt, or of the charge with all its attempts.
+	// reference of one attempt, or of the charge with all its attempts. At the
+	// Mastercard Gateway these are <order.id>~<transaction.id> and order.id.
 	Reference string
-	Token     string // paymentMethod.storedPaymentMethodId
+	Token     string // paymentMethod.storedPaymentMethodId; sourceOfFunds.token, or token
 	Every     int    // each n-th request since the script was set; 1 is all
 }
 
@@ -136,6 +139,18 @@ func (r *Rule) status() int {
 	return r.Code
 }
 
+// A turn is the place of a request among those that came since a script was set,
+// or a hold: among those about money, and among those of its operation.
+type turn struct{ ofAll, ofOperation int64 }
+
+// isMeant reports whether a request is one of operation, and its place among those.
+func (t turn) isMeant(operation string, req *request) (n int64, meant bool) {
+	if operation == "" {
+		return t.ofAll, req.moves
+	}
+	return t.ofOperation, operation == req.operation
+}
+
 // matches reports whether the n-th request is one that m is about.
 func (m *Match) matches(req *request, n int64) bool {
 	switch {
@@ -149,16 +164,35 @@ func (m *Match) matches(req *request, n int64) bool {
 
 // A script is the list of rules in force, with what each has done so far.
 type script struct {
-	mu       sync.Mutex
-	rules    []Rule
-	used     []int
-	requests int64
+	mu    sync.Mutex
+	rules []Rule
+	used  []int
+	turns turns
+}
+
+// turns count requests.
+type turns struct {
+	all         int64
+	ofOperation map[string]int64
+}
+
+// next returns the turn of a request.
+func (t *turns) next(req *request) turn {
+	if t.ofOperation == nil {
+		t.ofOperation = make(map[string]int64)
+	}
+	if req.moves {
+		t.all++
+	}
+	n := t.ofOperation[req.operation] + 1
+	t.ofOperation[req.operation] = n
+	return turn{t.all, n}
 }
 
 func (s *script) set(rules []Rule) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.rules, s.used, s.requests = slices.Clone(rules), make([]int, len(rules)), 0
+	s.rules, s.used, s.turns = slices.Clone(rules), make([]int, len(rules)), turns{}
 }
 
 // next returns the rule that touches the request, or nil. first says that the
@@ -166,10 +200,13 @@ func (s *script) set(rules []Rule) {
 func (s *script) next(req *request, first bool) *Rule {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.requests++
+	now := s.turns.next(req)
 	for i := range s.rules {
 		rule := &s.rules[i]
-		if rule.Times > 0 && s.used[i] >= rule.Times || rule.decides() && !first || !rule.Match.matches(req, s.requests) {
+		if rule.Times > 0 && s.used[i] >= rule.Times || rule.decides() && !first {
+			continue
+		}
+		if n, meant := now.isMeant(rule.Operation, req); !meant || !rule.Match.matches(req, n) {
 			continue
 		}
 		s.used[i]++

@@ -61,7 +61,7 @@ func fault(node *yaml.Node, format string, args ...any) *fieldError {
 }
 
 // ruleFields are the fields of a rule in the order in which an error names them.
-var ruleFields = []string{"match", "when", "do", "code", "times", "retry_after", "transient", "error_code", "error_type", "body", "wait", "with", "rate", "size"}
+var ruleFields = []string{"match", "when", "do", "code", "times", "retry_after", "transient", "error_code", "error_type", "body", "wait", "with", "rate", "size", "operation"}
 
 func parseRule(node *yaml.Node) (Rule, *fieldError) {
 	var rule Rule
@@ -122,6 +122,12 @@ func (r *Rule) setField(name string, value *yaml.Node) (err *fieldError) {
 		var size int
 		size, err = number(value, name, 1, 1<<40)
 		r.Size = int64(size)
+	case "operation":
+		if r.Operation, err = scalar(value, name); err == nil {
+			if wrong := checkOperation(r.Operation); wrong != nil {
+				err = fault(value, "%v", wrong)
+			}
+		}
 	}
 	return err
 }
@@ -135,7 +141,7 @@ var fieldUsers = map[string][]Action{
 	"error_type":  {ActionStatus},
 	"body":        {ActionStatus, ActionGarbage},
 	"wait":        {ActionDelay},
-	"with":        {ActionResult, ActionWrongAmount, ActionWrongCurrency, ActionWrongReference, ActionRedirect},
+	"with":        {ActionRefuse, ActionResult, ActionWrongAmount, ActionWrongCurrency, ActionWrongReference, ActionRedirect},
 	"rate":        {ActionDrip},
 	"size":        {ActionStatus, ActionGarbage},
 }
@@ -149,8 +155,8 @@ func (r *Rule) check(node *yaml.Node, fields map[string]*yaml.Node) *fieldError 
 		}
 	}
 	switch {
-	case r.Do == ActionRefuse && fields["code"] == nil:
-		return fault(node, "code is missing; do: refuse needs the refusal code, such as 12")
+	case r.Do == ActionRefuse && fields["code"] == nil && r.With == "":
+		return fault(node, "code is missing; do: refuse needs the refusal code, such as 12, or with and a gatewayCode, such as DECLINED")
 	case r.Do == ActionStatus && (r.status() < 200 || r.status() > 599):
 		return fault(fields["code"], "code is %d; do: status takes an HTTP status from 200 to 599", r.Code)
 	case r.Do == ActionRedirect && r.Code != 0 && (r.Code < 300 || r.Code > 399):

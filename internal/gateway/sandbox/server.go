@@ -23,7 +23,7 @@ const defaultKeyLife = 7 * 24 * time.Hour
 // Options say what a Server is to be. Only DataDir is needed.
 type Options struct {
 	DataDir string        // where the ledger is; made if it is missing
-	Latency time.Duration // how long each payment takes before it is made
+	Latency time.Duration // how long each request takes before it is worked on; a kept answer takes none
 	Rules   []Rule        // the script in force from the start
 
 	// KeyLife is how long an answer is kept under its idempotency key, on the
@@ -32,9 +32,12 @@ type Options struct {
 	// APIKey is the one X-API-Key that is good; empty makes every key good
 	// that is not empty.
 	APIKey secret.String
-	// MerchantAccounts are the accounts that exist; none makes all of them exist.
+	// MerchantAccounts are the accounts and merchants that exist; none makes all
+	// of them exist.
 	MerchantAccounts []string
-	// Webhooks say where to send webhooks; nil is none.
+	// Mastercard says how the Mastercard Gateway behaves; the zero value is good.
+	Mastercard MastercardOptions
+	// Webhooks say where to send Adyen's webhooks; nil is none.
 	Webhooks *WebhookOptions
 
 	Now func() time.Time // the machine's clock; nil is time.Now
@@ -44,7 +47,7 @@ type Options struct {
 // A Server is a simulated gateway. It is safe for many goroutines.
 type Server struct {
 	ledger   *ledger
-	keys     *keyStore
+	keys     [dialects]*keyStore
 	script   script
 	holds    holds
 	clock    clock
@@ -54,12 +57,21 @@ type Server struct {
 	accounts []string
 	log      hclog.Logger
 	routes   *http.ServeMux
-	buffers  sync.Pool // of *exchange
-	closing  chan struct{}
-	close    sync.Once
+
+	adyen71, adyen72 *adyenPayments
+	mastercard       *mastercard
+	resolutions      resolutions
+	methods          methodBook
+	checkouts        checkoutBook
+	shoppers         sync.Mutex // one completes a session at a time
+
+	buffers sync.Pool // of *exchange
+	closing chan struct{}
+	close   sync.Once
 
 	seq           atomic.Uint64 // of the last payment or kept answer
 	payments      atomic.Int64
+	verifications atomic.Int64
 	duplicateKeys atomic.Int64
 	otherBodies   atomic.Int64
 	inFlight      atomic.Int64
@@ -74,7 +86,6 @@ func New(opts Options) (*Server, error) {
 		return nil, errors.New("sandbox: no data directory given")
 	}
 	s := &Server{
-		keys:     newKeyStore(opts.KeyLife),
 		clock:    clock{machine: opts.Now},
 		latency:  opts.Latency,
 		apiKey:   []byte(opts.APIKey.Reveal()),
@@ -82,9 +93,11 @@ func New(opts Options) (*Server, error) {
 		log:      opts.Log,
 		closing:  make(chan struct{}),
 	}
-	if s.keys.life == 0 {
-		s.keys.life = defaultKeyLife
+	if opts.KeyLife == 0 {
+		opts.KeyLife = defaultKeyLife
 	}
+	s.keys[dialectAdyen] = newKeyStore(opts.KeyLife)
+	s.keys[dialectMastercard] = newKeyStore(orderLife)
 	if s.clock.machine == nil {
 		s.clock.machine = time.Now
 	}
@@ -94,9 +107,13 @@ func New(opts Options) (*Server, error) {
 	s.log = s.log.Named("sandbox")
 	s.buffers.New = func() any { return new(exchange) }
 	s.script.set(opts.Rules)
+	s.adyen71, s.adyen72 = &adyenPayments{s, v71}, &adyenPayments{s, v72}
+	var err error
+	if s.mastercard, err = newMastercard(s, opts.Mastercard); err != nil {
+		return nil, fmt.Errorf("sandbox: %w", err)
+	}
 	s.routes = s.router()
 	if opts.Webhooks != nil {
-		var err error
 		if s.webhooks, err = newWebhooks(*opts.Webhooks, s.log); err != nil {
 			return nil, fmt.Errorf("sandbox: %w", err)
 		}
@@ -125,24 +142,32 @@ func (s *Server) open(dir string) error {
 }
 
 // recall takes one record of the ledger into memory.
-func (s *Server) recall(offset int64, r *record) {
+func (s *Server) recall(offset int64, r *record) error {
 	s.seq.Store(max(s.seq.Load(), r.seq))
+	s.countRecord(r.kind)
+	keys := s.keys[r.dialect]
 	switch r.kind {
-	case recordPayment:
-		s.payments.Add(1)
-		s.keepKey(r, offset)
-	case recordAnswer:
-		s.keepKey(r, offset)
+	case recordPayment, recordVerification, recordModification, recordAnswer, recordSession:
+		if len(r.key) > 0 && len(r.answer) > 0 {
+			keys.keep(keys.name(r.key), keyEntry{offset: offset, at: r.at, bodySum: r.bodySum})
+		}
 	case recordResend:
 		s.countResend(r.otherBody)
 	case recordForgotten:
-		s.keys.release(s.keys.name(r.key))
+		keys.release(keys.name(r.key))
 	}
+	if r.dialect == dialectMastercard {
+		return s.mastercard.recall(offset, r)
+	}
+	return s.recallTokens(offset, r)
 }
 
-func (s *Server) keepKey(r *record, offset int64) {
-	if len(r.key) > 0 {
-		s.keys.keep(s.keys.name(r.key), keyEntry{offset: offset, at: r.at, bodySum: r.bodySum})
+func (s *Server) countRecord(kind recordKind) {
+	switch kind {
+	case recordPayment:
+		s.payments.Add(1)
+	case recordVerification:
+		s.verifications.Add(1)
 	}
 }
 
@@ -160,10 +185,13 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if r.Method == http.MethodPost {
 		switch r.URL.Path {
 		case "/adyen/v71/payments":
-			s.handlePayment(w, r, v71)
+			s.handle(w, r, s.adyen71)
 			return
 		case "/adyen/v72/payments":
-			s.handlePayment(w, r, v72)
+			s.handle(w, r, s.adyen72)
+			return
+		case nvpPath:
+			s.handle(w, r, s.mastercard)
 			return
 		}
 	}

@@ -7,19 +7,11 @@ import (
 	"time"
 )
 
-// untrue returns the answer that a gateway would give that made the payment,
-// for rules that spoil an answer without acting. Its pspReference is nobody's.
-func (s *Server) untrue(x *exchange) reply {
-	x.psp = append(x.psp[:0], "0000000000000000"...)
-	p := &payment{req: &x.req, outcome: outcome{result: resultAuthorised}, psp: x.psp, at: s.clock.now()}
-	x.answer = p.appendAnswer(x.answer[:0])
-	return reply{status: http.StatusOK, body: x.answer, payment: p}
-}
-
 // spoil sends what the rule makes of an answer.
 func (s *Server) spoil(x *exchange, rule *Rule, a reply) {
 	switch rule.Do {
 	case ActionReset:
+		s.leave(x)
 		x.reset()
 	case ActionDrop:
 		s.drop(x)
@@ -45,7 +37,7 @@ func (x *exchange) truth(rule *Rule, a reply) reply {
 	if rule.When == WhenAfter {
 		return a
 	}
-	return x.errorReply(errNoConnection)
+	return x.errorReply(x.dialect.manners().noConnection)
 }
 
 // reset ends the connection with a TCP reset.
@@ -70,15 +62,15 @@ func (s *Server) drop(x *exchange) {
 }
 
 // apiError is the error that an ActionStatus rule answers with.
-func (r *Rule) apiError() *apiError {
+func (r *Rule) apiError(m *manners) *apiError {
 	status := r.status()
-	e, known := statusErrors[status]
+	e, known := m.statusErrors[status]
 	if !known {
 		e = apiError{code: errorGeneral, kind: typeInternal, message: http.StatusText(status)}
 	}
 	e.status = status
 	if r.ErrorCode != "" {
-		e.code = r.ErrorCode
+		e.code, e.cause = r.ErrorCode, r.ErrorCode
 	}
 	if e.code == errorInProgress {
 		e.message = errKeyRunning.message
@@ -95,8 +87,8 @@ func (r *Rule) apiError() *apiError {
 	return &e
 }
 
-// statusErrors are the bodies that Adyen's errors have by their status.
-var statusErrors = map[int]apiError{
+// adyenStatusErrors are the bodies that Adyen's errors have by their status.
+var adyenStatusErrors = map[int]apiError{
 	400: {code: errorUnreadable, kind: typeValidation, message: "Unexpected input"},
 	401: {code: errorGeneral, kind: typeSecurity, message: "HTTP Status Response - Unauthorized"},
 	403: {code: errorPermission, kind: typeSecurity, message: "Not allowed"},
@@ -109,10 +101,10 @@ var statusErrors = map[int]apiError{
 // one that it would not.
 func (x *exchange) status(rule *Rule, a reply) {
 	if rule.Body == "" {
-		x.sendError(rule.apiError())
+		x.sendError(rule.apiError(x.dialect.manners()))
 		return
 	}
-	e := rule.apiError()
+	e := rule.apiError(x.dialect.manners())
 	if e.transient {
 		x.w.Header()["Transient-Error"] = headerTrue
 	}
@@ -134,25 +126,26 @@ const htmlPage = "<!doctype html><html><head><title>502 Bad Gateway</title></hea
 
 // spoilBody sends the answer's status with a rule's body.
 func (x *exchange) spoilBody(rule *Rule, a reply) {
+	spoiled, contentType := x.dialect.manners().spoiled, x.dialect.manners().contentType[0]
 	switch rule.Body {
 	case BodyHTML:
 		x.sendAs("text/html; charset=utf-8", a.status, []byte(htmlPage))
 	case BodyEmpty:
-		x.sendAs(headerJSON[0], a.status, nil)
+		x.sendAs(contentType, a.status, nil)
 	case BodyTruncated:
-		x.sendAs(headerJSON[0], a.status, a.body[:len(a.body)/2])
+		x.sendAs(contentType, a.status, a.body[:len(a.body)/2])
 	case BodyCut:
 		x.cut(a)
 	case BodyHuge:
 		x.huge(rule, a.status)
 	case BodyDuplicateKeys:
-		x.sendAs(headerJSON[0], a.status, duplicateKeys(a.body))
+		x.sendAs(contentType, a.status, spoiled.doubled(a.body))
 	case BodyContentType:
-		x.sendAs("text/plain; charset=utf-8", a.status, a.body)
+		x.sendAs(spoiled.contentType, a.status, a.body)
 	case BodyOther:
-		x.sendAs(headerJSON[0], a.status, []byte(`{"status":"ok","items":[1,2,3]}`))
+		x.sendAs(contentType, a.status, []byte(spoiled.other))
 	default:
-		x.sendAs(headerJSON[0], a.status, []byte("\x00\xff\xfe{{not JSON\x01\x80"))
+		x.sendAs(contentType, a.status, []byte("\x00\xff\xfe{{not JSON\x01\x80"))
 	}
 }
 
@@ -176,7 +169,7 @@ func (x *exchange) cut(a reply) {
 // hugeSize is how much BodyHuge sends unless the rule says otherwise.
 const hugeSize = 1 << 30
 
-// huge sends a string that begins like an answer and does not end for a long time.
+// huge sends a text that begins like an answer and does not end for a long time.
 func (x *exchange) huge(rule *Rule, status int) {
 	left := rule.Size
 	if left == 0 {
@@ -186,41 +179,39 @@ func (x *exchange) huge(rule *Rule, status int) {
 	for i := range chunk {
 		chunk[i] = 'A'
 	}
-	x.w.Header()["Content-Type"] = headerJSON
+	manners := x.dialect.manners()
+	x.w.Header()["Content-Type"] = manners.contentType
 	x.w.WriteHeader(status)
-	io.WriteString(x.w, `{"pspReference":"`)
+	io.WriteString(x.w, manners.spoiled.begins)
 	for ; left > 0; left -= int64(len(chunk)) {
 		if _, err := x.w.Write(chunk[:min(left, int64(len(chunk)))]); err != nil {
 			return
 		}
 	}
-	io.WriteString(x.w, `"}`)
-}
-
-// duplicateKeys returns the answer with second members that say otherwise.
-func duplicateKeys(body []byte) []byte {
-	doubled := append([]byte(nil), body[:len(body)-1]...)
-	return append(doubled, `,"resultCode":"Refused","merchantReference":"another","amount":{"currency":"XXX","value":1}}`...)
+	io.WriteString(x.w, manners.spoiled.ends)
 }
 
 // sendWrong sends the answer about another amount, currency or reference. A
 // kept answer that is sent again is no payment any more, so that one is made
-// up from the request.
+// up from the request. An answer that is about no payment is sent as it is.
 func (x *exchange) sendWrong(rule *Rule, a reply) {
-	p := a.payment
-	if p == nil || a.status != http.StatusOK {
-		p = &payment{req: &x.req, outcome: outcome{result: resultAuthorised}, psp: append(x.psp[:0], "0000000000000000"...)}
+	told := a.told
+	if told == nil || a.status != http.StatusOK {
+		if told = x.dialect.untrue(x).told; told == nil {
+			x.send(a)
+			return
+		}
 	}
-	wrong := wrongness{p.req.value, p.req.currency, p.req.reference}
+	wrong := wrongness{x.req.value, x.req.currency, x.req.reference}
 	switch rule.Do {
 	case ActionWrongAmount:
-		wrong.value = wrongAmount(rule.With, p.req.value)
+		wrong.value = wrongAmount(rule.With, x.req.value)
 	case ActionWrongCurrency:
 		wrong.currency = wrongText(rule.With, "XTS") // ISO 4217's code for tests
 	case ActionWrongReference:
-		wrong.reference = wrongText(rule.With, p.req.reference+"-other")
+		wrong.reference = wrongText(rule.With, x.req.reference+"-other")
 	}
-	a.status, a.body = http.StatusOK, p.appendAs(nil, wrong)
+	a.status, a.body = http.StatusOK, told.appendAs(nil, wrong)
 	x.send(a)
 }
 
@@ -256,6 +247,9 @@ func (s *Server) drip(x *exchange, rule *Rule, a reply) {
 	defer ticker.Stop()
 	flush := http.NewResponseController(x.w).Flush
 	for i := range a.body {
+		if i == len(a.body)-1 {
+			s.leave(x)
+		}
 		x.w.Write(a.body[i : i+1])
 		if flush() != nil {
 			return
