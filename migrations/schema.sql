@@ -57,6 +57,31 @@ CREATE TABLE public.audit (
 );
 COMMENT ON TABLE public.audit IS 'Who did what, when and why. Rows are only added.';
 
+CREATE TABLE public.cards (
+    token_id              bigint                   NOT NULL,
+    brand                 text                     NOT NULL DEFAULT ''::text,
+    funding               text                     NOT NULL DEFAULT ''::text,
+    last_four             text                     NOT NULL DEFAULT ''::text,
+    expires               date,
+    fingerprint           text                     NOT NULL DEFAULT ''::text,
+    changed_at            timestamp with time zone,
+    changed_by_gateway    boolean                  NOT NULL DEFAULT false,
+    read_at               timestamp with time zone,
+    verified_at           timestamp with time zone,
+    verification_strategy text                     NOT NULL DEFAULT ''::text,
+    verification_result   text                     NOT NULL DEFAULT ''::text,
+    verification_code     text                     NOT NULL DEFAULT ''::text,
+    verifications         integer                  NOT NULL DEFAULT 0,
+    CONSTRAINT cards_pkey PRIMARY KEY (token_id),
+    CONSTRAINT card_expires_on_a_first CHECK ((expires = (date_trunc('month'::text, (expires)::timestamp with time zone))::date)),
+    CONSTRAINT card_last_four_is_short CHECK ((length(last_four) <= 4)),
+    CONSTRAINT card_verification_strategy_is_known CHECK ((verification_strategy = ANY (ARRAY[''::text, 'ACQUIRER'::text, 'BASIC'::text, 'NONE'::text])))
+);
+COMMENT ON TABLE public.cards IS 'What gateways tell of the payment method behind a token. For people and for the times of reading and verifying: no charge needs a row.';
+COMMENT ON COLUMN public.cards.expires IS 'First day of the last month in which the card is good.';
+COMMENT ON COLUMN public.cards.read_at IS 'When the gateway was last asked about the token, on the database''s clock.';
+COMMENT ON COLUMN public.cards.verifications IS 'How many verifications were asked for: the last one''s number, which names it at the gateway.';
+
 CREATE TABLE public.charge_reversals (
     charge_id      bigint                   NOT NULL,
     refunded_minor bigint                   NOT NULL,
@@ -500,6 +525,48 @@ CREATE TABLE public.test_clock (
 );
 COMMENT ON TABLE public.test_clock IS 'Empty, or one row that replaces business time: start, plus the time since set_at, times speed. Leases and rates never use it.';
 
+CREATE TABLE public.token_events (
+    id       bigint                   GENERATED ALWAYS AS IDENTITY,
+    token_id bigint                   NOT NULL,
+    at       timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    kind     text                     NOT NULL,
+    state    text                     NOT NULL,
+    cause    text                     NOT NULL DEFAULT ''::text,
+    source   text                     NOT NULL,
+    actor    text                     NOT NULL,
+    detail   text                     NOT NULL DEFAULT ''::text,
+    CONSTRAINT token_events_pkey PRIMARY KEY (id),
+    CONSTRAINT token_event_is_short CHECK (((length(detail) <= 1000) AND (length(cause) <= 1000))),
+    CONSTRAINT token_event_kind_is_known CHECK ((kind = ANY (ARRAY['created'::text, 'read'::text, 'verified'::text, 'invalid'::text, 'reactivated'::text, 'replaced'::text, 'disabled'::text, 'erased'::text]))),
+    CONSTRAINT token_event_source_is_known CHECK ((source = ANY (ARRAY['person'::text, 'import'::text, 'webhook'::text, 'poll'::text, 'charge'::text, 'session'::text, 'verification'::text])))
+);
+COMMENT ON TABLE public.token_events IS 'The timeline of each token, append-only. That it was imported and what was charged with it stand elsewhere: tokens.created_at and observations.';
+
+CREATE TABLE public.token_sessions (
+    id                bigint                   GENERATED ALWAYS AS IDENTITY,
+    merchant_account  text                     NOT NULL,
+    reference         text                     NOT NULL,
+    purpose           text                     NOT NULL,
+    shopper_reference text                     NOT NULL,
+    token_id          bigint,
+    amount_minor      bigint                   NOT NULL,
+    currency          currency_code            NOT NULL,
+    model             text                     NOT NULL,
+    gateway_session   text                     NOT NULL DEFAULT ''::text,
+    state             text                     NOT NULL DEFAULT 'open'::text,
+    detail            text                     NOT NULL DEFAULT ''::text,
+    opened_by         text                     NOT NULL,
+    opened_at         timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    expires_at        timestamp with time zone NOT NULL,
+    ended_at          timestamp with time zone,
+    CONSTRAINT token_sessions_pkey PRIMARY KEY (id),
+    CONSTRAINT token_sessions_have_one_reference UNIQUE (reference, merchant_account),
+    CONSTRAINT token_session_amount_is_not_negative CHECK ((amount_minor >= 0)),
+    CONSTRAINT token_session_purpose_is_known CHECK ((purpose = 'create'::text)),
+    CONSTRAINT token_session_state_is_known CHECK ((state = ANY (ARRAY['open'::text, 'authorised'::text, 'refused'::text, 'completed'::text])))
+);
+COMMENT ON TABLE public.token_sessions IS 'Sessions that were opened at a gateway so that a shopper stores a payment method. The reference comes back with the gateway''s webhooks; the token it brings belongs to the shopper of the session.';
+
 CREATE TABLE public.tokens (
     id                bigint                   GENERATED ALWAYS AS IDENTITY,
     merchant_account  text                     NOT NULL,
@@ -519,6 +586,30 @@ CREATE TABLE public.tokens (
 );
 COMMENT ON TABLE public.tokens IS 'Stored payment methods at a gateway. A token belongs to one shopper of one merchant account, for good.';
 COMMENT ON COLUMN public.tokens.token IS 'The gateway''s own id: Adyen storedPaymentMethodId, Mastercard token.';
+
+CREATE TABLE public.verification_items (
+    job_id      bigint                   NOT NULL,
+    token_id    bigint                   NOT NULL,
+    taken_until timestamp with time zone,
+    done_at     timestamp with time zone,
+    result      text                     NOT NULL DEFAULT ''::text,
+    CONSTRAINT verification_items_pkey PRIMARY KEY (job_id, token_id)
+);
+COMMENT ON TABLE public.verification_items IS 'The tokens of a verification job. An item that was taken and not done is free again after taken_until: asking about a card twice moves no money.';
+
+CREATE TABLE public.verification_jobs (
+    id         bigint                   GENERATED ALWAYS AS IDENTITY,
+    strategy   text                     NOT NULL,
+    currency   text                     NOT NULL DEFAULT ''::text,
+    selection  text                     NOT NULL,
+    actor      text                     NOT NULL,
+    reason     text                     NOT NULL,
+    created_at timestamp with time zone NOT NULL DEFAULT clock_timestamp(),
+    ended_at   timestamp with time zone,
+    CONSTRAINT verification_jobs_pkey PRIMARY KEY (id),
+    CONSTRAINT verification_job_strategy_is_known CHECK ((strategy = ANY (ARRAY['ACQUIRER'::text, 'BASIC'::text])))
+);
+COMMENT ON TABLE public.verification_jobs IS 'Verifications of many tokens that somebody asked for at once. One that was interrupted goes on where it stopped.';
 
 CREATE OR REPLACE FUNCTION public.business_now()
  RETURNS timestamp with time zone
@@ -696,6 +787,9 @@ ALTER TABLE public.account_hours ADD CONSTRAINT account_hours_merchant_account_f
 ALTER TABLE public.account_settings ADD CONSTRAINT account_settings_merchant_account_fkey
     FOREIGN KEY (merchant_account) REFERENCES merchant_accounts(id) DEFERRABLE INITIALLY DEFERRED;
 
+ALTER TABLE public.cards ADD CONSTRAINT cards_token_id_fkey
+    FOREIGN KEY (token_id) REFERENCES tokens(id);
+
 ALTER TABLE public.fires ADD CONSTRAINT fires_run_id_fkey
     FOREIGN KEY (run_id) REFERENCES runs(id);
 
@@ -732,7 +826,26 @@ ALTER TABLE public.send_slots ADD CONSTRAINT send_slots_merchant_account_fkey
 ALTER TABLE public.send_slots ADD CONSTRAINT send_slots_process_id_fkey
     FOREIGN KEY (process_id) REFERENCES processes(id);
 
+ALTER TABLE public.token_events ADD CONSTRAINT token_events_token_id_fkey
+    FOREIGN KEY (token_id) REFERENCES tokens(id);
+
+ALTER TABLE public.token_sessions ADD CONSTRAINT token_sessions_merchant_account_fkey
+    FOREIGN KEY (merchant_account) REFERENCES merchant_accounts(id);
+
+ALTER TABLE public.token_sessions ADD CONSTRAINT token_sessions_token_id_fkey
+    FOREIGN KEY (token_id) REFERENCES tokens(id);
+
+ALTER TABLE public.verification_items ADD CONSTRAINT verification_items_job_id_fkey
+    FOREIGN KEY (job_id) REFERENCES verification_jobs(id);
+
+ALTER TABLE public.verification_items ADD CONSTRAINT verification_items_token_id_fkey
+    FOREIGN KEY (token_id) REFERENCES tokens(id);
+
 CREATE INDEX audit_by_object ON public.audit USING btree (object_kind, object, id);
+
+CREATE INDEX cards_by_expiry ON public.cards USING btree (expires) WHERE (expires IS NOT NULL);
+
+CREATE INDEX cards_by_fingerprint ON public.cards USING btree (fingerprint) WHERE (fingerprint <> ''::text);
 
 CREATE UNIQUE INDEX charge_cycles_are_made_once ON public.charges USING btree (subscription_id, cycle) WHERE (subscription_id IS NOT NULL);
 
@@ -770,6 +883,10 @@ CREATE INDEX subscriptions_by_next_charge ON public.subscriptions USING btree (n
 
 CREATE INDEX subscriptions_by_token ON public.subscriptions USING btree (token_id);
 
+CREATE INDEX token_events_by_token ON public.token_events USING btree (token_id, id);
+
+CREATE INDEX verification_items_to_do ON public.verification_items USING btree (job_id, token_id) WHERE (done_at IS NULL);
+
 CREATE TRIGGER charge_money_is_frozen AFTER UPDATE OF amount_minor, currency ON public.charges FOR EACH ROW WHEN ((((old.answered > 0) OR (old.attempt_started_at IS NOT NULL)) AND ((old.amount_minor IS DISTINCT FROM new.amount_minor) OR ((old.currency)::text IS DISTINCT FROM (new.currency)::text)))) EXECUTE FUNCTION refuse_change_of_money();
 
 CREATE TRIGGER charges_keep_their_references AFTER UPDATE OF subscription_id, merchant_account ON public.charges FOR EACH ROW WHEN (((old.subscription_id IS DISTINCT FROM new.subscription_id) OR (old.merchant_account IS DISTINCT FROM new.merchant_account))) EXECUTE FUNCTION refuse_removal();
@@ -791,6 +908,8 @@ CREATE TRIGGER subscriptions_keep_their_keys BEFORE UPDATE OF id, merchant_accou
 CREATE TRIGGER subscriptions_refer_to_rows AFTER INSERT ON public.subscriptions REFERENCING NEW TABLE AS new_rows FOR EACH STATEMENT EXECUTE FUNCTION check_new_subscriptions();
 
 CREATE TRIGGER subscriptions_stay BEFORE DELETE OR TRUNCATE ON public.subscriptions FOR EACH STATEMENT EXECUTE FUNCTION refuse_removal();
+
+CREATE TRIGGER token_events_stay BEFORE DELETE OR TRUNCATE ON public.token_events FOR EACH STATEMENT EXECUTE FUNCTION refuse_removal();
 
 CREATE TRIGGER tokens_keep_their_keys BEFORE UPDATE OF id, merchant_account ON public.tokens FOR EACH ROW WHEN (((old.id <> new.id) OR (old.merchant_account <> new.merchant_account))) EXECUTE FUNCTION refuse_removal();
 

@@ -18,6 +18,7 @@ import (
 
 	"github.com/contauth/contauth/billing"
 	"github.com/contauth/contauth/scheduler"
+	"github.com/contauth/contauth/tokens"
 )
 
 var update = flag.Bool("update", false, "write docs/state-machines.md and the golden files anew")
@@ -114,6 +115,26 @@ refunds and disputes are amounts, not states.`,
 		outro: `Cycles of a paused subscription are waived when they fall due, on record, except while its dates cannot be computed: those
 are owed. A cancelled subscription never comes back; import a new one. No command of this version makes a subscription past due:
 the state is there for the database and for those who read it, and its ways out are open.`,
+	},
+	{
+		title:  "Token",
+		intro:  "A stored payment method. Charges are sent with one that is unverified or valid, and never with another.",
+		source: "../tokens/token.go", kind: "State", constraint: "token_state_is_known",
+		first:   []string{"unverified", "valid"},
+		canMove: func(from, to string) bool { return tokens.State(from).CanMove(tokens.State(to)) },
+		moves: map[string]string{
+			"unverified → valid":    "its issuer verified it",
+			"unverified → invalid":  "a refusal, the gateway's status or a verification says that its details are dead",
+			"unverified → disabled": "a person switches it off, or it was removed at the gateway",
+
+			"valid → invalid":  "a refusal, the gateway's status or a verification says that its details are dead",
+			"valid → disabled": "a person switches it off, or it was removed at the gateway",
+
+			"invalid → valid":    "its shopper entered other details, or the account updater renewed it",
+			"invalid → disabled": "a person switches it off, or it was removed at the gateway",
+		},
+		outro: `With the move to invalid or disabled, in the same transaction, its charges that are due are held, and what is open is not sent
+again. With the move back they are released, as ` + "`token_release`" + ` of the merchant account says. A disabled token is gone at its gateway.`,
 	},
 	{
 		title:  "Run",

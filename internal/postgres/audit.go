@@ -19,6 +19,7 @@ const (
 	auditKindSchedule     = "schedule"
 	auditKindInbox        = "inbox"
 	auditKindInstance     = "instance"
+	auditKindToken        = "token"
 )
 
 // An auditEntry is one row of the audit table. Before and After become JSON

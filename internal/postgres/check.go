@@ -71,6 +71,7 @@ func invariants() []invariant {
 		{"I13", "no card number and no security code is stored anywhere", false, findCardData},
 		{"I15", "every webhook that was acknowledged is applied, waits for something, or has a stated reason", false, findForgottenEvents},
 		{"I16", "nothing stands still: no lease is overdue and no running run is silent", false, findStandstill},
+		{"I17", "nothing may be sent with a token that cannot be charged", false, findDeadTokens},
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -87,12 +88,12 @@ func loadLedgers(ctx context.Context, conn *sqlx.Conn, req CheckRequest) (from t
 	if _, err := tx.ExecContext(ctx, create); err != nil {
 		return from, fmt.Errorf("make room for the ledger: %w", err)
 	}
-	keyers, err := accountKeyers(ctx, tx)
+	keys, err := accountKeys(ctx, tx)
 	if err != nil {
 		return from, err
 	}
 	for _, ledger := range req.Ledgers {
-		if err := loadLedger(ctx, tx, req, ledger, keyers); err != nil {
+		if err := loadLedger(ctx, tx, req, ledger, keys); err != nil {
 			return from, fmt.Errorf("ledger %s: %w", ledger.Name, err)
 		}
 	}
@@ -115,8 +116,18 @@ func forgetLedgers(ctx context.Context, conn *sqlx.Conn) {
 	conn.ExecContext(ctx, `DROP TABLE IF EXISTS check_lines, check_ledger, check_accounts`)
 }
 
-// accountKeyers returns, by merchant account, what derives the keys of its attempts.
-func accountKeyers(ctx context.Context, tx *sqlx.Tx) (map[string]*billing.AttemptKeyer, error) {
+// An ownKey reports whether a gateway's key is the one of a charge's attempt.
+type ownKey func(key, charge string, attempt int) bool
+
+// orderKey is the rule of the Mastercard Gateway: the key is order.id and
+// transaction.id themselves, behind the merchant's id.
+func orderKey(key, charge string, attempt int) bool {
+	order := strings.NewReplacer("%", "%25", "/", "%2F").Replace(charge)
+	return strings.HasSuffix(key, "/"+order+"/"+strconv.Itoa(attempt))
+}
+
+// accountKeys returns, by merchant account, what knows the keys of its attempts.
+func accountKeys(ctx context.Context, tx *sqlx.Tx) (map[string]ownKey, error) {
 	var rows []struct {
 		ID          string `db:"id"`
 		Gateway     string `db:"gateway"`
@@ -127,14 +138,21 @@ func accountKeyers(ctx context.Context, tx *sqlx.Tx) (map[string]*billing.Attemp
 	if err := tx.SelectContext(ctx, &rows, query); err != nil {
 		return nil, fmt.Errorf("read merchant accounts: %w", err)
 	}
-	keyers := make(map[string]*billing.AttemptKeyer, len(rows))
+	keys := make(map[string]ownKey, len(rows))
 	for _, row := range rows {
-		keyers[row.ID] = billing.NewAttemptKeyer(row.Secret, row.Gateway, row.Environment)
+		if row.Gateway == "mastercard" {
+			keys[row.ID] = orderKey
+			continue
+		}
+		keyer := billing.NewAttemptKeyer(row.Secret, row.Gateway, row.Environment)
+		keys[row.ID] = func(key, charge string, attempt int) bool {
+			return key == keyer.Key(billing.OperationCharge, row.ID, charge, attempt)
+		}
 	}
-	return keyers, nil
+	return keys, nil
 }
 
-func loadLedger(ctx context.Context, tx *sqlx.Tx, req CheckRequest, ledger Ledger, keyers map[string]*billing.AttemptKeyer) error {
+func loadLedger(ctx context.Context, tx *sqlx.Tx, req CheckRequest, ledger Ledger, keys map[string]ownKey) error {
 	var accounts []string
 	for _, account := range ledger.MerchantAccounts {
 		if req.MerchantAccount == "" || req.MerchantAccount == account {
@@ -161,9 +179,9 @@ func loadLedger(ctx context.Context, tx *sqlx.Tx, req CheckRequest, ledger Ledge
 			continue
 		}
 		charge, attempt := e.attempt()
-		keyer := keyers[e.MerchantAccount]
-		ownKey := keyer != nil && e.IdempotencyKey == keyer.Key(billing.OperationCharge, e.MerchantAccount, charge, attempt)
-		if _, err := stmt.Exec(charge, attempt, string(e.outcome()), ownKey, e.IdempotencyKey, e.MerchantAccount,
+		isOwn := keys[e.MerchantAccount]
+		own := isOwn != nil && isOwn(e.IdempotencyKey, charge, attempt)
+		if _, err := stmt.Exec(charge, attempt, string(e.outcome()), own, e.IdempotencyKey, e.MerchantAccount,
 			e.AmountMinor, e.GatewayValue, e.Currency, e.PSPReference, e.At.UTC()); err != nil {
 			return fmt.Errorf("copy: %w", err)
 		}

@@ -181,7 +181,7 @@ func TestDB_Check_aSoundBook(t *testing.T) {
 			t.Errorf("%s: got %+v, want it to hold", r.ID, r)
 		}
 	}
-	want := []string{"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I10", "I11", "I13", "I15", "I16"}
+	want := []string{"I1", "I2", "I3", "I4", "I5", "I6", "I7", "I8", "I10", "I11", "I13", "I15", "I16", "I17"}
 	if diff := cmp.Diff(want, ids); diff != "" {
 		t.Errorf("invariants (-want +got):\n%s", diff)
 	}
@@ -330,6 +330,12 @@ func TestDB_Check_findsWhatIsBroken(t *testing.T) {
 		{"a run that nobody works", func(b *checkedDesk) {
 			b.exec(`UPDATE runs SET progress_at = now() - interval '121 seconds' WHERE id = (SELECT min(id) FROM runs)`)
 		}, []string{"I16"}},
+		{"a due charge whose token is dead", func(b *checkedDesk) {
+			b.exec(`UPDATE tokens SET state = 'invalid', cause = 'test' WHERE id = (SELECT token_id FROM charges WHERE id = $1)`, b.due)
+		}, []string{"I17"}},
+		{"a claimed charge whose token is switched off, and nobody says so", func(b *checkedDesk) {
+			b.exec(`UPDATE tokens SET state = 'disabled' WHERE id = (SELECT token_id FROM charges WHERE id = $1)`, b.taken)
+		}, []string{"I17"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -367,6 +373,10 @@ func TestDB_Check_passes(t *testing.T) {
 		}},
 		{"an unknown charge that a person must close", func(b *checkedDesk) {
 			b.exec(`UPDATE charges SET resolve_at = NULL, reason = 'needs_person' WHERE id = $1`, b.unknown)
+		}},
+		{"a claimed charge that shall be stopped for its dead token", func(b *checkedDesk) {
+			b.exec(`UPDATE tokens SET state = 'invalid', cause = 'test' WHERE id = (SELECT token_id FROM charges WHERE id = $1)`, b.taken)
+			b.exec(`UPDATE charges SET stop_request = 'hold', stop_reason = 'token_invalid', stop_actor = 'gateway' WHERE id = $1`, b.taken)
 		}},
 		{"a payment of another account in the ledger", func(b *checkedDesk) { b.entry("stranger", 1, "Authorised").MerchantAccount = "Other" }},
 		{"a currency of which the gateway counts fewer decimals", func(b *checkedDesk) { b.everyValue(12) }},

@@ -146,6 +146,9 @@ func (db *DB) ReleaseCharge(ctx context.Context, id billing.ChargeID, by billing
 		}
 		switch {
 		case c.State.HasOpenAttempt() && c.StopRequest == stopHold:
+			if err := refuseDeadToken(ctx, tx, c); err != nil {
+				return billing.Stop{}, err
+			}
 			return withdrawStop(ctx, tx, c, r)
 		case c.State != billing.ChargeHeld && c.State != billing.ChargeUnpaid:
 			return billing.Stop{}, refuseDecision(c, "release", "released")
@@ -153,15 +156,20 @@ func (db *DB) ReleaseCharge(ctx context.Context, id billing.ChargeID, by billing
 		if err := refuseSecondPayment(ctx, tx, c); err != nil {
 			return billing.Stop{}, err
 		}
-		token, err := shareToken(ctx, tx, c.TokenID)
-		if err != nil {
+		if err := refuseDeadToken(ctx, tx, c); err != nil {
 			return billing.Stop{}, err
-		}
-		if !token.Chargeable() {
-			return billing.Stop{}, fmt.Errorf("%s cannot be released while its token is %s: reactivate or replace the token: %w", c, token, billing.ErrConflict)
 		}
 		return moveCharge(ctx, tx, c, billing.ChargeDue, r)
 	})
+}
+
+// refuseDeadToken keeps a charge from being released whose token cannot be charged.
+func refuseDeadToken(ctx context.Context, tx *sqlx.Tx, c lockedCharge) error {
+	token, err := shareToken(ctx, tx, c.TokenID)
+	if err == nil && !token.Chargeable() {
+		err = fmt.Errorf("%s cannot be released while its token is %s: reactivate or replace the token: %w", c, token, billing.ErrConflict)
+	}
+	return err
 }
 
 // refuseDecision says why a charge cannot be, say, held: it is in the wrong state.

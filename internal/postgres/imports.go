@@ -16,7 +16,7 @@ import (
 // memory. One import works at a time.
 //
 // It locks subscriptions, then charges, each in the order of their numbers, as
-// planning, settling and people's commands do.
+// planning, settling and people's commands do; one of tokens locks tokens alone.
 
 // errDryRun rolls back what a dry run did.
 var errDryRun = errors.New("dry run")
@@ -31,7 +31,8 @@ type importJob struct {
 	tx     *sqlx.Tx
 	req    billing.ImportRequest
 	result billing.ImportResult
-	badAt  int // the line of the last bad row
+	badAt  int    // the line of the last bad row
+	key    string // the column that no two lines of a merchant account share
 	// duplicatesUnchecked is set until somebody looked for them.
 	duplicatesUnchecked bool
 }
@@ -39,7 +40,10 @@ type importJob struct {
 // runImport does the work of an import in its transaction, and writes the audit.
 // kind is the table that the file fills.
 func (db *DB) runImport(ctx context.Context, kind string, req billing.ImportRequest, work func(job *importJob) error) (billing.ImportResult, error) {
-	job := &importJob{req: req, result: billing.ImportResult{DryRun: req.DryRun}}
+	job := &importJob{req: req, result: billing.ImportResult{DryRun: req.DryRun}, key: "reference"}
+	if kind == "tokens" {
+		job.key = "token"
+	}
 	conn, err := db.sqlx.Connx(ctx)
 	if err != nil {
 		return job.result, fmt.Errorf("import %s: %w", kind, unavailable(err))
@@ -110,12 +114,12 @@ func (j *importJob) bad(row billing.BadRow) error {
 	return j.req.Bad(row)
 }
 
-// refuseDuplicates reports each line whose reference is on an earlier line. A file
+// refuseDuplicates reports each line whose key is on an earlier line. A file
 // of which table knows no line is looked through only if storing it fails: then
 // the table's own constraint finds duplicates for nothing.
 func (j *importJob) refuseDuplicates(ctx context.Context, table string) error {
 	known := `
-		SELECT EXISTS (SELECT FROM staged g JOIN ` + table + ` x ON x.merchant_account = g.merchant_account AND x.reference = g.reference)`
+		SELECT EXISTS (SELECT FROM staged g JOIN ` + table + ` x ON x.merchant_account = g.merchant_account AND x.` + j.key + ` = g.` + j.key + `)`
 	var some bool
 	if err := j.tx.GetContext(ctx, &some, known); err != nil {
 		return fmt.Errorf("look for known lines: %w", err)
@@ -129,19 +133,23 @@ func (j *importJob) refuseDuplicates(ctx context.Context, table string) error {
 
 func (j *importJob) findDuplicates(ctx context.Context) error {
 	j.duplicatesUnchecked = false
-	const query = `
-		SELECT g.line, 'reference' AS column, g.reference AS value,
+	shown := "g." + j.key
+	if j.key == "token" {
+		shown = masked(shown)
+	}
+	query := `
+		SELECT g.line, '` + j.key + `' AS column, ` + shown + ` AS value,
 		       'is on line ' || d.first || ' already, for the same merchant account' AS want
-		  FROM (SELECT merchant_account, reference, min(line) AS first
-		          FROM staged GROUP BY merchant_account, reference HAVING count(*) > 1) d
-		  JOIN staged g USING (merchant_account, reference)
+		  FROM (SELECT merchant_account, ` + j.key + `, min(line) AS first
+		          FROM staged GROUP BY merchant_account, ` + j.key + ` HAVING count(*) > 1) d
+		  JOIN staged g USING (merchant_account, ` + j.key + `)
 		 WHERE g.line > d.first
 		 ORDER BY g.line`
 	return j.refuse(ctx, query)
 }
 
 // insert stores the new lines, of which there are want. If the table refuses one
-// for its reference, the file has it twice, or someone stored it at this moment.
+// for its key, the file has it twice, or someone stored it at this moment.
 func (j *importJob) insert(ctx context.Context, query, constraint string, want int, args ...any) error {
 	if _, err := j.tx.ExecContext(ctx, `SAVEPOINT lines`); err != nil {
 		return fmt.Errorf("store the file: %w", err)

@@ -199,6 +199,9 @@ func (hot *hotStatements) applyEvent(ctx context.Context, tx *sqlx.Tx, row inbox
 	}
 	charge, attempt, err := findEventCharge(ctx, tx, e)
 	if errors.Is(err, billing.ErrNotFound) {
+		if done, err := applySessionEvent(ctx, tx, row, e); done || err != nil {
+			return err
+		}
 		return quarantineEvent(ctx, tx, row, "no_such_charge")
 	}
 	if err != nil {

@@ -2,7 +2,6 @@ package postgres
 
 import (
 	"context"
-	"database/sql"
 	"errors"
 	"fmt"
 	"time"
@@ -213,7 +212,7 @@ func reverseByEvent(ctx context.Context, tx *sqlx.Tx, e billing.Event, c eventCh
 	}
 	by := billing.Decision{Actor: "gateway", Why: e.Code}
 	if e.Kind == billing.EventFraudNotice {
-		if err := invalidateTokens(ctx, tx, []int64{int64(c.TokenID)}, []string{"fraud notice"}); err != nil {
+		if err := killToken(ctx, tx, c.TokenID, e.Code); err != nil {
 			return err
 		}
 	}
@@ -226,35 +225,73 @@ func reverseByEvent(ctx context.Context, tx *sqlx.Tx, e billing.Event, c eventCh
 	return stopDisputedSubscription(ctx, tx, billing.SubscriptionID(c.SubscriptionID.Int64), by)
 }
 
+// killToken lets nothing more be charged with a card of which its issuer reports
+// fraud.
+func killToken(ctx context.Context, tx *sqlx.Tx, id tokens.ID, code string) error {
+	var state tokens.State
+	if err := tx.GetContext(ctx, &state, `SELECT state FROM tokens WHERE id = $1`, id); err != nil {
+		return fmt.Errorf("find token %d: %w", id, err)
+	}
+	if state == tokens.Disabled {
+		return nil
+	}
+	_, err := applyChange(ctx, tx, id, tokens.Change{
+		Kind: tokens.EventInvalid, State: tokens.Invalid, Cause: "fraud notice", Source: tokens.SourceWebhook, Actor: "gateway", Detail: code,
+	})
+	return err
+}
+
 // tokenPatience is how often an event about an unknown token is looked at before it
 // is quarantined: for about a day, in which an import or a payment may bring it.
 const tokenPatience = 100
 
-// applyTokenEvent does what an event about a stored card says.
+// applyTokenEvent does what an event about a stored card says. A token that nobody
+// knew is stored where its shopper is known; otherwise the event waits for one.
 func applyTokenEvent(ctx context.Context, tx *sqlx.Tx, row inboxRow, e billing.Event) error {
-	const query = `SELECT id, state FROM tokens WHERE merchant_account = $1 AND token = $2 FOR UPDATE`
+	// Not locked here: a change of the token takes its locks in an order of its own.
+	const query = `SELECT id, state FROM tokens WHERE merchant_account = $1 AND token = $2`
 	var token struct {
 		ID    tokens.ID    `db:"id"`
 		State tokens.State `db:"state"`
 	}
-	if err := tx.GetContext(ctx, &token, query, e.MerchantAccount, e.Token); errors.Is(err, sql.ErrNoRows) {
-		if row.Tries < tokenPatience {
-			return postponeEvent(ctx, tx, row, 0, 0, billing.VerdictWaits)
+	err := notFound(tx.GetContext(ctx, &token, query, e.MerchantAccount, e.Token))
+	if errors.Is(err, billing.ErrNotFound) && e.Kind == billing.EventTokenStored {
+		token.ID, err = storeTokenOfEvent(ctx, tx, row, e)
+		if err == nil {
+			return closeEvent(ctx, tx, row, 0, 0, billing.VerdictSettles)
 		}
+		if errors.Is(err, billing.ErrConflict) { // somebody else stored it at this moment
+			err = notFound(tx.GetContext(ctx, &token, query, e.MerchantAccount, e.Token))
+		}
+	}
+	switch {
+	case errors.Is(err, billing.ErrNotFound) && row.Tries < tokenPatience:
+		return postponeEvent(ctx, tx, row, 0, 0, billing.VerdictWaits)
+	case errors.Is(err, billing.ErrNotFound):
 		return quarantineEvent(ctx, tx, row, "no_such_token")
-	} else if err != nil {
+	case err != nil:
 		return fmt.Errorf("find token: %w", err)
 	}
-	verdict := billing.VerdictKnown
-	if e.Kind == billing.EventTokenDisabled && token.State != tokens.Disabled {
-		verdict = billing.VerdictSettles
-		const disable = `UPDATE tokens SET state = 'disabled', cause = $2, state_since = clock_timestamp() WHERE id = $1`
-		if _, err := tx.ExecContext(ctx, disable, token.ID, e.Code); err != nil {
-			return fmt.Errorf("disable token: %w", err)
+	change := tokens.Change{Source: tokens.SourceWebhook, Actor: "gateway"}
+	switch {
+	case e.Kind == billing.EventTokenDisabled && token.State != tokens.Disabled:
+		change.Kind, change.State, change.Cause = tokens.EventDisabled, tokens.Disabled, e.Code
+	case e.Kind == billing.EventTokenUpdated:
+		// What changed is not in the message: the next reading tells.
+		change.Kind, change.Detail = tokens.EventRead, "updated at the gateway"
+		if _, err := tx.ExecContext(ctx, `UPDATE cards SET read_at = NULL WHERE token_id = $1`, token.ID); err != nil {
+			return fmt.Errorf("forget when token %d was read: %w", token.ID, err)
 		}
-		if err := holdTokenCharges(ctx, tx, []int64{int64(token.ID)}); err != nil {
+	case e.Kind == billing.EventTokenStored:
+		if err := completeSessionOfEvent(ctx, tx, e, token.ID); err != nil {
 			return err
 		}
+		return closeEvent(ctx, tx, row, 0, 0, billing.VerdictKnown)
+	default:
+		return closeEvent(ctx, tx, row, 0, 0, billing.VerdictKnown)
 	}
-	return closeEvent(ctx, tx, row, 0, 0, verdict)
+	if _, err := applyChange(ctx, tx, token.ID, change); err != nil {
+		return err
+	}
+	return closeEvent(ctx, tx, row, 0, 0, billing.VerdictSettles)
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/contauth/contauth/billing"
 	"github.com/contauth/contauth/scheduler"
+	"github.com/contauth/contauth/tokens"
 )
 
 // settleQuery records a group of answers and moves their charges, in one
@@ -212,27 +213,50 @@ func deadTokens(group []*billing.Settlement) (ids []int64, causes []string) {
 // charge of theirs in the same transaction: the claim needs to look at the charge
 // rows alone.
 func invalidateTokens(ctx context.Context, tx *sqlx.Tx, ids []int64, causes []string) error {
+	// Locked before anything is looked at: what another transaction is about to bring
+	// back must be seen as it then is, and no charge may move between two looks.
+	dying := make([]tokens.ID, len(ids))
+	for i, id := range ids {
+		dying[i] = tokens.ID(id)
+	}
+	slices.Sort(dying)
+	if _, err := lockTokenRows(ctx, tx, slices.Compact(dying), withoutSubscriptions); err != nil {
+		return err
+	}
 	const invalidate = `
 		UPDATE tokens t SET state = 'invalid', cause = r.cause, state_since = clock_timestamp()
 		  FROM unnest($1::bigint[], $2::text[]) AS r(id, cause)
-		 WHERE t.id = r.id AND t.state IN ('unverified', 'valid')`
-	if _, err := tx.ExecContext(ctx, invalidate, ids, causes); err != nil {
+		 WHERE t.id = r.id AND t.state IN ('unverified', 'valid')
+		RETURNING t.id`
+	const record = `
+		INSERT INTO token_events (token_id, kind, state, cause, source, actor)
+		SELECT t.id, 'invalid', t.state, t.cause, 'charge', 'gateway'
+		  FROM tokens t
+		 WHERE t.id = ANY ($1) ORDER BY t.id`
+	var dead []int64
+	if err := tx.SelectContext(ctx, &dead, invalidate, ids, causes); err != nil {
 		return fmt.Errorf("invalidate tokens: %w", err)
 	}
-	return holdTokenCharges(ctx, tx, ids)
+	if _, err := tx.ExecContext(ctx, record, pq.Int64Array(dead)); err != nil {
+		return fmt.Errorf("record that tokens are invalid: %w", err)
+	}
+	_, err := holdTokenCharges(ctx, tx, ids)
+	return err
 }
 
 // holdTokenCharges holds the due charges of tokens that can no longer be charged.
-// What is open of them is not sent any more, and held once it is settled.
-func holdTokenCharges(ctx context.Context, tx *sqlx.Tx, ids []int64) error {
+// What is open of them is not sent any more, and held once it is settled. It
+// returns how many are held now.
+func holdTokenCharges(ctx context.Context, tx *sqlx.Tx, ids []int64) (int, error) {
 	const hold = `
 		UPDATE charges SET state = 'held', reason = 'token_invalid', decided_by = 'gateway', decided_at = clock_timestamp()
 		 WHERE id = ANY (ARRAY(SELECT c.id FROM open_charges k JOIN charges c ON c.id = k.charge_id
 		                        WHERE k.token_id = ANY ($1) AND c.state = 'due'
 		                          AND c.token_id = ANY ($1) -- still: it may have got another while its lock was waited for
 		                        ORDER BY c.id FOR UPDATE OF c))`
-	if _, err := tx.ExecContext(ctx, hold, ids); err != nil {
-		return fmt.Errorf("hold charges of invalid tokens: %w", err)
+	held, err := affected(tx.ExecContext(ctx, hold, pq.Int64Array(ids)))
+	if err != nil {
+		return 0, fmt.Errorf("hold charges of invalid tokens: %w", err)
 	}
 	const stop = `
 		UPDATE charges SET stop_request = 'hold', stop_reason = 'token_invalid', stop_actor = 'gateway'
@@ -240,10 +264,10 @@ func holdTokenCharges(ctx context.Context, tx *sqlx.Tx, ids []int64) error {
 		                        WHERE k.token_id = ANY ($1) AND c.state IN ('claimed', 'pending', 'unknown')
 		                          AND c.token_id = ANY ($1) AND c.stop_request IS NULL
 		                        ORDER BY c.id FOR UPDATE OF c))`
-	if _, err := tx.ExecContext(ctx, stop, ids); err != nil {
-		return fmt.Errorf("stop charges of invalid tokens: %w", err)
+	if _, err := tx.ExecContext(ctx, stop, pq.Int64Array(ids)); err != nil {
+		return 0, fmt.Errorf("stop charges of invalid tokens: %w", err)
 	}
-	return nil
+	return held, nil
 }
 
 // readBack looks at the charges that a group did not move. The same outcome

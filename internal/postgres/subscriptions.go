@@ -207,6 +207,13 @@ func (db *DB) ResumeSubscription(ctx context.Context, id billing.SubscriptionID,
 func resumeCharge(ctx context.Context, tx *sqlx.Tx, c lockedCharge, r ruling) (billing.Stop, error) {
 	switch {
 	case c.State.HasOpenAttempt() && c.StopRequest == stopHold && c.StopReason == billing.ReasonSubscriptionPaused:
+		token, err := shareToken(ctx, tx, c.TokenID)
+		if err != nil {
+			return billing.Stop{}, err
+		}
+		if !token.Chargeable() {
+			return requestStop(ctx, tx, c, stopHold, ruling{r.Decision, r.Action, billing.ReasonTokenInvalid})
+		}
 		stop, err := withdrawStop(ctx, tx, c, r)
 		if errors.Is(err, billing.ErrConflict) {
 			return billing.Stop{}, errUntouched // an earlier attempt of it was approved
