@@ -28,13 +28,15 @@ type importFlags struct {
 	dryRun      bool
 	billPast    bool
 	allowDigits []string
+	check       bool
+	rate        float64
 }
 
 func newImportCommand(e *env) *cobra.Command {
 	return group(&cobra.Command{
 		Use:   "import",
-		Short: "Store subscriptions or charges from a CSV file",
-		Long: `Store subscriptions or charges from a CSV file.
+		Short: "Store subscriptions, charges or tokens from a CSV file",
+		Long: `Store subscriptions, charges or tokens from a CSV file.
 
 All or nothing: if a line is bad, every bad line is told, nothing is stored and
 the exit code is 1. Importing a file again changes nothing; a changed file
@@ -47,7 +49,7 @@ the columns does not matter; payment_method may be left out.
 With --json the answer is one object a line: {"kind": "bad_row", …} for each
 fault, {"kind": "change", …} for each difference, and last {"kind": "result", …}
 with the counts.`,
-	}, newImportChargesCommand(e), newImportSubscriptionsCommand(e))
+	}, newImportChargesCommand(e), newImportSubscriptionsCommand(e), newImportTokensCommand(e))
 }
 
 func newImportSubscriptionsCommand(e *env) *cobra.Command {
@@ -107,6 +109,63 @@ no attempt is in progress) and description.`,
 	return cmd
 }
 
+func newImportTokensCommand(e *env) *cobra.Command {
+	var f importFlags
+	cmd := &cobra.Command{
+		Use:   "tokens FILE.csv",
+		Short: "Store tokens that exist at the gateways already, from a CSV file",
+		Long: `Store tokens that exist at the gateways already, from a CSV file with the columns
+` + columnList(importer.TokenColumns()) + `
+
+token is the gateway's name of it: storedPaymentMethodId at Adyen, token at
+Mastercard, where it is 1 to 40 letters and digits. expiry is the last month of
+the card, as 2030-03 or 03/30. Only the first three columns must be there. New
+tokens are unverified until the gateway confirms them; charges may use them.
+
+A later import may change expiry, brand and last_four; what the file leaves empty
+stays as it is. A token is one shopper's for good, and keeps its payment method.
+
+With --check the gateway is asked, for each token of a good file, whether it knows
+it as that shopper's: after the tokens were stored, or with --dry-run instead. What
+it does not know is told, and the exit code is 1. The check only reads. With --json
+it ends with {"kind": "check", …}, behind an {"kind": "unknown_token", …} or
+{"kind": "unanswered_token", …} for each such line.`,
+		Example: "  contauth import tokens book.csv --dry-run --check\n  contauth import tokens book.csv",
+		Args:    exactArgs(1, "one FILE.csv"),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			kind := importKind[importer.Token]{
+				name: "tokens", columns: importer.TokenColumns(), read: importer.Tokens, store: storeTokens,
+			}
+			switch {
+			case f.check && !(f.rate > 0 && f.rate <= mostChecks):
+				return usageError("--rate %g: want more than 0 and at most %d tokens a second", f.rate, mostChecks)
+			case f.check:
+				kind.check = func(ctx context.Context, s *session, out *importOutput, rows billing.ImportRows[importer.Token]) error {
+					return checkTokens(ctx, s, out, f.rate, rows)
+				}
+			case cmd.Flags().Changed("rate"):
+				return usageError("--rate is for --check")
+			}
+			return runImport(cmd.Context(), e, args[0], f, kind)
+		},
+	}
+	f.add(cmd)
+	cmd.Flags().BoolVar(&f.check, "check", false, "ask the gateway whether it knows each token as that shopper's")
+	cmd.Flags().Float64Var(&f.rate, "rate", 10, "`TOKENS` a second that --check asks about")
+	return cmd
+}
+
+// storeTokens hands the tokens of a file to the database.
+func storeTokens(db *postgres.DB, ctx context.Context, rows billing.ImportRows[importer.Token], req billing.ImportRequest) (billing.ImportResult, error) {
+	return db.ImportTokens(ctx, func(yield func(postgres.ImportedToken, error) bool) {
+		for row, err := range rows {
+			if !yield(postgres.ImportedToken(row), err) {
+				return
+			}
+		}
+	}, req)
+}
+
 func (f *importFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "check and tell everything, store nothing")
 	cmd.Flags().StringArrayVar(&f.allowDigits, "allow-digits", nil,
@@ -129,6 +188,9 @@ type importKind[Row any] struct {
 	columns []string
 	read    func(io.Reader, importer.Options) billing.ImportRows[Row]
 	store   func(*postgres.DB, context.Context, billing.ImportRows[Row], billing.ImportRequest) (billing.ImportResult, error)
+	// check looks at the rows of a good file once more, after they were stored; nil
+	// for no check.
+	check func(context.Context, *session, *importOutput, billing.ImportRows[Row]) error
 }
 
 func runImport[Row any](ctx context.Context, e *env, path string, f importFlags, kind importKind[Row]) error {
@@ -142,6 +204,9 @@ func runImport[Row any](ctx context.Context, e *env, path string, f importFlags,
 		return usageError("import %s: %w", kind.name, err)
 	}
 	defer file.Close()
+	if _, err := file.Seek(0, io.SeekStart); err != nil && kind.check != nil {
+		return usageError("--check reads %s twice: want a file, not a pipe", path)
+	}
 	s, err := e.open(ctx)
 	if err != nil {
 		return err
@@ -152,9 +217,8 @@ func runImport[Row any](ctx context.Context, e *env, path string, f importFlags,
 		return err
 	}
 	sum := sha256.New()
-	rows := kind.read(io.TeeReader(file, sum), importer.Options{
-		Accounts: amountCheckers(s.config), Now: now, BillPast: f.billPast, AllowDigits: f.allowDigits,
-	})
+	options := importer.Options{Accounts: amountCheckers(s.config), Now: now, BillPast: f.billPast, AllowDigits: f.allowDigits}
+	rows := kind.read(io.TeeReader(file, sum), options)
 	out := newImportOutput(e, path)
 	result, err := kind.store(s.db, ctx, rows, billing.ImportRequest{
 		Actor: e.actor, File: filepath.Base(path), Hash: hexOf(sum), DryRun: f.dryRun,
@@ -167,7 +231,13 @@ func runImport[Row any](ctx context.Context, e *env, path string, f importFlags,
 	if err != nil {
 		return err
 	}
-	return out.result(kind.name, result)
+	if err := out.result(kind.name, result); err != nil || kind.check == nil {
+		return err
+	}
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
+		return fmt.Errorf("read %s again: %w", path, err)
+	}
+	return kind.check(ctx, s, out, kind.read(file, options))
 }
 
 func hexOf(sum hash.Hash) func() string {
@@ -196,9 +266,12 @@ func newImportOutput(e *env, path string) *importOutput { return &importOutput{e
 // mostChanges is how many differences people are shown; --json has all.
 const mostChanges = 20
 
-func (o *importOutput) bad(row billing.BadRow) error {
+func (o *importOutput) bad(row billing.BadRow) error { return o.fault("bad_row", row) }
+
+// fault tells what is wrong with a line of the file.
+func (o *importOutput) fault(kind string, row billing.BadRow) error {
 	if o.env.json {
-		return o.line("bad_row", row)
+		return o.line(kind, row)
 	}
 	where := fmt.Sprintf("%s:%d", o.path, row.Line)
 	if row.Column != "" {
@@ -237,8 +310,11 @@ func (o *importOutput) result(kind string, r billing.ImportResult) error {
 	if r.DryRun {
 		verb = "would import"
 	}
-	fmt.Fprintf(w, "%s %s: %s: %d new, %d changed, %d unchanged; %s new\n",
-		verb, kind, counted(r.Rows, "row"), r.New, r.Changed, r.Unchanged, counted(r.NewTokens, "token"))
+	fmt.Fprintf(w, "%s %s: %s: %d new, %d changed, %d unchanged", verb, kind, counted(r.Rows, "row"), r.New, r.Changed, r.Unchanged)
+	if kind != "tokens" {
+		fmt.Fprintf(w, "; %s new", counted(r.NewTokens, "token"))
+	}
+	fmt.Fprintln(w)
 	for _, note := range []struct {
 		n    int
 		text string
@@ -256,6 +332,16 @@ func (o *importOutput) result(kind string, r billing.ImportResult) error {
 		fmt.Fprintln(w, "dry run: nothing was stored")
 	}
 	return nil
+}
+
+// checked tells what gateways said about the tokens of the file.
+func (o *importOutput) checked(r checkResult) error {
+	if o.env.json {
+		return o.line("check", r)
+	}
+	_, err := fmt.Fprintf(o.env.stdout, "checked %s at the gateway: %d unknown, %d that it would not charge, %d without an answer\n",
+		counted(r.Checked, "token"), r.Unknown, r.Invalid, r.Unanswered)
+	return err
 }
 
 // line writes one object whose first field says what it is.

@@ -1,5 +1,5 @@
-// Package importer reads subscriptions and charges from CSV files, as people
-// write them by hand, programs export them and Excel saves them.
+// Package importer reads subscriptions, charges and tokens from CSV files, as
+// people write them by hand, programs export them and Excel saves them.
 //
 // It reads a file as a stream: memory does not grow with the file, whatever the
 // file contains. Every line becomes a row that billing would accept, or a

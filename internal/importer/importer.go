@@ -41,11 +41,19 @@ func Charges(src io.Reader, options Options) billing.ImportRows[billing.Imported
 	return ahead(read(src, options, chargeColumns, (*row).charge))
 }
 
+// Tokens reads a file of tokens, as Subscriptions does.
+func Tokens(src io.Reader, options Options) billing.ImportRows[Token] {
+	return ahead(read(src, options, tokenColumns, (*row).importedToken))
+}
+
 // SubscriptionColumns are the columns of a file of subscriptions.
 func SubscriptionColumns() []string { return names(subscriptionColumns) }
 
 // ChargeColumns are the columns of a file of charges.
 func ChargeColumns() []string { return names(chargeColumns) }
+
+// TokenColumns are the columns of a file of tokens.
+func TokenColumns() []string { return names(tokenColumns) }
 
 // read makes a row of each line behind the header. parse leaves what is wrong
 // with the line in the row.

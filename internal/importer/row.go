@@ -62,18 +62,18 @@ func (r *row) blame(column, value, want string) {
 }
 
 // refuse says what is wrong with the cell of a column.
-func (r *row) refuse(col int, want string) {
-	r.blame(r.table.columns[col].name, showCell(col, r.cell(col)), want)
+func (r *row) refuse(col column, want string) {
+	r.blame(col.String(), showCell(col, r.cell(col)), want)
 }
 
 // refuseErr is refuse with the words of billing or tokens.
-func (r *row) refuseErr(col int, err error) {
+func (r *row) refuseErr(col column, err error) {
 	r.refuse(col, strings.TrimPrefix(err.Error(), "invalid "))
 }
 
 // cell returns the text of a column without the spaces around it; nothing if the
 // file does not have the column.
-func (r *row) cell(col int) string {
+func (r *row) cell(col column) string {
 	i := r.table.at[col]
 	if i < 0 {
 		return ""
@@ -207,10 +207,7 @@ func isHidden(c rune) bool {
 // amount reads the amount and asks the gateway of the merchant account whether it
 // can express it.
 func (r *row) amount() (billing.Money, bool) {
-	account, known := r.options.Accounts[r.cell(colMerchantAccount)]
-	if !known {
-		r.refuse(colMerchantAccount, "want a merchant account of the configuration"+r.someAccounts())
-	}
+	account, known := r.merchantAccount()
 	minor, err := parseMinor(r.cell(colAmount))
 	if err != nil {
 		r.refuse(colAmount, err.Error())
@@ -231,6 +228,15 @@ func (r *row) amount() (billing.Money, bool) {
 		return money, false
 	}
 	return money, true
+}
+
+// merchantAccount returns what the configuration has of the line's merchant account.
+func (r *row) merchantAccount() (AmountChecker, bool) {
+	account, known := r.options.Accounts[r.cell(colMerchantAccount)]
+	if !known {
+		r.refuse(colMerchantAccount, "want a merchant account of the configuration"+r.someAccounts())
+	}
+	return account, known
 }
 
 func (r *row) someAccounts() string {
@@ -362,8 +368,8 @@ func (r *row) dueAt() time.Time {
 }
 
 // showCell returns what an error may repeat of a cell: of a token only its end,
-// of what may be an e-mail address nothing.
-func showCell(col int, cell string) string {
+// of what may be an e-mail address, or all of a card's number, nothing.
+func showCell(col column, cell string) string {
 	switch col {
 	case colToken:
 		if cell == "" {
@@ -374,6 +380,8 @@ func showCell(col int, cell string) string {
 		if strings.ContainsRune(cell, '@') {
 			return ""
 		}
+	case colLastFour:
+		return ""
 	}
 	return show(cell)
 }

@@ -12,16 +12,11 @@ import (
 	"github.com/contauth/contauth/billing"
 )
 
-// A column of a file. Optional ones need not be there.
-type column struct {
-	name     string
-	optional bool
-}
+// A column of a file.
+type column int
 
-// The places of the columns in subscriptionColumns and chargeColumns. Those that
-// both have come first.
 const (
-	colReference = iota
+	colReference column = iota
 	colMerchantAccount
 	colShopperReference
 	colToken
@@ -29,43 +24,60 @@ const (
 	colAmount
 	colCurrency
 	colDescription
-
 	colIntervalUnit
 	colIntervalCount
 	colAnchor
 	colTimezone
 	colMaxCycles
 	colEndsOn
-
-	colDueAt = colIntervalUnit
+	colDueAt
+	colExpiry
+	colBrand
+	colLastFour
+	columnCount
 )
 
+var columnNames = [columnCount]string{
+	"reference", "merchant_account", "shopper_reference", "token", "payment_method", "amount_minor", "currency", "description",
+	"interval_unit", "interval_count", "anchor", "timezone", "max_cycles", "ends_on", "due_at", "expiry", "brand", "last_four",
+}
+
+func (c column) String() string { return columnNames[c] }
+
+// optional reports whether a file need not have the column.
+func (c column) optional() bool {
+	switch c {
+	case colPaymentMethod, colExpiry, colBrand, colLastFour:
+		return true
+	}
+	return false
+}
+
+// The columns of each kind of file, as people are told them.
 var (
 	commonColumns = []column{
-		{name: "reference"}, {name: "merchant_account"}, {name: "shopper_reference"}, {name: "token"},
-		{name: "payment_method", optional: true}, {name: "amount_minor"}, {name: "currency"}, {name: "description"},
+		colReference, colMerchantAccount, colShopperReference, colToken, colPaymentMethod, colAmount, colCurrency, colDescription,
 	}
 	subscriptionColumns = append(slices.Clip(commonColumns),
-		column{name: "interval_unit"}, column{name: "interval_count"}, column{name: "anchor"},
-		column{name: "timezone"}, column{name: "max_cycles"}, column{name: "ends_on"})
-	chargeColumns = append(slices.Clip(commonColumns), column{name: "due_at"})
+		colIntervalUnit, colIntervalCount, colAnchor, colTimezone, colMaxCycles, colEndsOn)
+	chargeColumns = append(slices.Clip(commonColumns), colDueAt)
+	tokenColumns  = []column{colMerchantAccount, colToken, colShopperReference, colPaymentMethod, colExpiry, colBrand, colLastFour}
 )
 
 func names(columns []column) []string {
 	all := make([]string, len(columns))
 	for i, c := range columns {
-		all[i] = c.name
+		all[i] = c.String()
 	}
 	return all
 }
 
 // A table says which cell of a line belongs to which column.
 type table struct {
-	columns []column
-	width   int    // cells of each line
-	at      []int  // for each column its cell; -1 if the file does not have it
-	column  []int  // for each cell its column
-	digits  []bool // for each cell, whether its numbers may look like card numbers
+	width  int              // cells of each line
+	at     [columnCount]int // for each column its cell; -1 if the file does not have it
+	column []column         // for each cell its column
+	digits []bool           // for each cell, whether its numbers may look like card numbers
 }
 
 // newTable reads the header; a nil record is a file without one.
@@ -85,13 +97,13 @@ func newTable(columns []column, header *record, allowDigits []string) (*table, e
 	case header.count == 1 && strings.ContainsAny(first, ";\t"):
 		return nil, bad("", "the cells are not separated by commas; %s", want)
 	}
-	t := &table{columns: columns, width: header.count, at: make([]int, len(columns))}
+	t := &table{width: header.count}
 	for i := range t.at {
 		t.at[i] = -1
 	}
 	for cell, name := range header.cells {
 		name = strings.TrimSpace(name)
-		i := slices.IndexFunc(columns, func(c column) bool { return c.name == name })
+		i := slices.IndexFunc(columns, func(c column) bool { return c.String() == name })
 		switch {
 		case isSecurityCodeColumn(name):
 			return nil, bad("", "the file has a column of security codes, which nobody may keep; remove it")
@@ -99,16 +111,16 @@ func newTable(columns []column, header *record, allowDigits []string) (*table, e
 			return nil, bad("", "the header is not UTF-8; save the file as UTF-8 (in Excel: \"CSV UTF-8\")")
 		case i < 0:
 			return nil, bad(name, "unknown column; %s", want)
-		case t.at[i] >= 0:
+		case t.at[columns[i]] >= 0:
 			return nil, bad(name, "the column is there twice")
 		}
-		t.at[i] = cell
-		t.column = append(t.column, i)
+		t.at[columns[i]] = cell
+		t.column = append(t.column, columns[i])
 		t.digits = append(t.digits, slices.Contains(allowDigits, name))
 	}
-	for i, c := range columns {
-		if t.at[i] < 0 && !c.optional {
-			return nil, bad(c.name, "the column is missing; %s", want)
+	for _, c := range columns {
+		if t.at[c] < 0 && !c.optional() {
+			return nil, bad(c.String(), "the column is missing; %s", want)
 		}
 	}
 	return t, nil
@@ -120,7 +132,7 @@ func (t *table) name(cell int) string {
 	if cell >= len(t.column) {
 		return ""
 	}
-	return t.columns[t.column[cell]].name
+	return t.column[cell].String()
 }
 
 // skipMark returns src without the byte order mark that Excel puts before UTF-8.
