@@ -2,10 +2,12 @@ package main
 
 import (
 	"context"
+	"os"
 	"strings"
 
 	"github.com/contauth/contauth/config"
 	"github.com/contauth/contauth/internal/postgres"
+	"github.com/contauth/contauth/internal/secret"
 )
 
 // isLive reports whether the configuration calls a merchant account live.
@@ -23,10 +25,37 @@ func (s *session) liveCredentials() []postgres.LiveCredential {
 	var live []postgres.LiveCredential
 	for _, a := range s.config.MerchantAccounts {
 		if a.Environment == config.EnvironmentLive {
-			live = append(live, postgres.LiveCredential{MerchantAccount: a.ID, Key: a.APIKey})
+			live = append(live, postgres.LiveCredential{MerchantAccount: a.ID, Key: liveKey(a)})
 		}
 	}
 	return live
+}
+
+// liveKey is what an account signs in with: at the Mastercard Gateway its merchant
+// id together with a password or a certificate.
+func liveKey(a config.MerchantAccount) secret.String {
+	if a.Gateway != config.GatewayMastercard {
+		return a.APIKey
+	}
+	if a.ClientCert == "" {
+		return secret.New(a.MerchantID + "\n" + a.APIPassword.Reveal())
+	}
+	// A file that cannot be read any more is another credential than the one that
+	// was bound, and charges nothing.
+	certificate, err := os.ReadFile(a.ClientCert)
+	if err != nil {
+		certificate = nil
+	}
+	return secret.New(a.MerchantID + "\n" + string(certificate))
+}
+
+// mayAsk refuses to call the gateway for a live account from a database that is not
+// bound.
+func (s *session) mayAsk(ctx context.Context, merchantAccount string) error {
+	if !s.isLive(merchantAccount) {
+		return nil
+	}
+	return s.requireBinding(ctx)
 }
 
 // requireBinding refuses to charge real cards from a database that is a copy, was

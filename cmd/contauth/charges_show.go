@@ -59,7 +59,7 @@ func nextStep(c postgres.ChargeDetail, now time.Time) string {
 		}
 		return "From " + instant(c.ResolveAt) + " on the same request is sent again with the same key: the gateway answers what became of it, and charges only if the first one never arrived."
 	case billing.ChargeHeld:
-		return "Nothing, until " + wayOutOfHold(c.Reason) + "."
+		return "Nothing, until " + wayOutOfHold(c.Charge) + "."
 	case billing.ChargeUnpaid:
 		return "Nothing by itself: release it to try again, or close it if it was paid elsewhere."
 	default:
@@ -67,12 +67,12 @@ func nextStep(c postgres.ChargeDetail, now time.Time) string {
 	}
 }
 
-func wayOutOfHold(reason billing.Reason) string {
-	switch reason {
+func wayOutOfHold(c billing.Charge) string {
+	switch c.Reason {
 	case billing.ReasonSubscriptionPaused:
 		return "its subscription is resumed"
 	case billing.ReasonTokenInvalid, billing.ReasonTokenNotFound:
-		return "its token is replaced or reactivated, and somebody releases it"
+		return fmt.Sprintf("its token is reactivated or replaced (contauth explain token %d says how), or somebody cancels it", c.Token.ID)
 	default:
 		return "somebody releases it"
 	}

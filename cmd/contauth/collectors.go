@@ -2,6 +2,9 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"fmt"
+	"net/http"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -10,15 +13,62 @@ import (
 	"github.com/contauth/contauth/config"
 	"github.com/contauth/contauth/internal/gateway"
 	"github.com/contauth/contauth/internal/gateway/adyen"
+	"github.com/contauth/contauth/internal/gateway/mastercard"
 	"github.com/contauth/contauth/scheduler"
 )
 
 // newGateway returns the client of one configured merchant account.
 func newGateway(account config.MerchantAccount, logger hclog.Logger) billing.Gateway {
+	if account.Gateway == config.GatewayMastercard {
+		return newMastercard(account, logger)
+	}
 	client := gateway.NewHTTPClient(gateway.Options{MaxConns: account.MaxInFlight})
-	return adyen.New(client, adyen.Options{
-		MerchantAccount: account.ID, BaseURL: account.BaseURL, APIKey: account.APIKey,
-	}, logger)
+	return adyen.New(client, adyenOptions(account), logger)
+}
+
+func adyenOptions(account config.MerchantAccount) adyen.Options {
+	return adyen.Options{MerchantAccount: account.ID, BaseURL: account.BaseURL, APIKey: account.APIKey}
+}
+
+func newMastercard(account config.MerchantAccount, logger hclog.Logger) *mastercard.Client {
+	client, err := connectionsTo(account)
+	if err != nil {
+		// It was read once already, with the configuration: a gateway that meets none
+		// turns every request away, and that stops the account.
+		logger.Error("the client certificate cannot be read", "merchant_account", account.ID, "error", err)
+		client = gateway.NewHTTPClient(gateway.Options{MaxConns: account.MaxInFlight})
+	}
+	return mastercard.New(client, mastercardOptions(account), logger)
+}
+
+func mastercardOptions(account config.MerchantAccount) mastercard.Options {
+	return mastercard.Options{
+		MerchantAccount: account.ID, MerchantID: account.MerchantID, BaseURL: account.BaseURL, Password: account.APIPassword,
+		Operation: mastercard.Operation(account.Operation),
+	}
+}
+
+// connectionsTo returns what makes the connections of a merchant account, with its
+// client certificate where it has one.
+func connectionsTo(account config.MerchantAccount) (*http.Client, error) {
+	options := gateway.Options{MaxConns: account.MaxInFlight}
+	if account.ClientCert != "" {
+		certificate, err := tls.LoadX509KeyPair(account.ClientCert, account.ClientKey)
+		if err != nil {
+			return nil, fmt.Errorf("client certificate of merchant account %s: %w", account.ID, err)
+		}
+		options.Certificate = &certificate
+	}
+	return gateway.NewHTTPClient(options), nil
+}
+
+// endpoint is where the attempts of a merchant account are known, as its gateway's
+// client has it.
+func endpoint(account config.MerchantAccount) string {
+	if account.Gateway == config.GatewayMastercard {
+		return mastercard.Endpoint(account.BaseURL, account.MerchantID)
+	}
+	return account.BaseURL
 }
 
 // collectors returns, by merchant account, what charges its tokens.

@@ -178,11 +178,16 @@ timing: {replays: [1s, 5s, 30s]}   # sooner than the default: a demo is short
 merchant_accounts:
   - {id: %s, gateway: adyen, environment: test, base_url: "%s/adyen/v71",
      return_url: "https://example.invalid/", api_key: "file:%s"}
-`, d.path(demoDatabase), demoAccount, d.gateway, d.path(demoKey))
+  - {id: %s, gateway: mastercard, environment: test, merchant_id: %s,
+     base_url: "%s%s", api_password: "file:%s"}
+`, d.path(demoDatabase), demoAccount, d.gateway, d.path(demoKey), demoCardsAccount, demoCardsMerchant, d.gateway, demoCardsPath, d.path(demoPassword))
 	if err := os.WriteFile(d.path(demoConfig), []byte(demoMark+"\n"+text), 0o600); err != nil {
 		return err
 	}
 	if err := os.WriteFile(d.path(demoKey), []byte("any-key-is-good-at-the-sandbox\n"), 0o600); err != nil {
+		return err
+	}
+	if err := os.WriteFile(d.path(demoPassword), []byte("any-password-is-good-at-the-sandbox\n"), 0o600); err != nil {
 		return err
 	}
 	d.typed("cat %s", demoConfig)
@@ -191,6 +196,9 @@ merchant_accounts:
 		return err
 	}
 	if err := d.book.writeCharges(d.path(demoCharges)); err != nil {
+		return err
+	}
+	if err := writeCSV(d.path(demoCards), demoSubscriptionColumns, cardsBook()); err != nil {
 		return err
 	}
 	return d.emptyDatabase(ctx)
@@ -301,7 +309,7 @@ func (d *demo) typed(format string, args ...any) { d.say("\n$ "+format, args...)
 
 // contauth shows a command and runs it. Another exit code than wanted is an error.
 func (d *demo) contauth(ctx context.Context, wanted int, args ...string) error {
-	d.typed("contauth %s", strings.Join(args, " "))
+	d.typed("contauth %s", commandLine(args))
 	code := run(ctx, d.command(d.withPaths(args)))
 	if code != exitDone {
 		d.say("(exit %d: %s)", code, exitMeanings[code])
@@ -312,12 +320,23 @@ func (d *demo) contauth(ctx context.Context, wanted int, args ...string) error {
 	return ctx.Err()
 }
 
+// commandLine is how a person would type the arguments.
+func commandLine(args []string) string {
+	typed := slices.Clone(args)
+	for i, arg := range typed {
+		if strings.ContainsRune(arg, ' ') {
+			typed[i] = "'" + arg + "'"
+		}
+	}
+	return strings.Join(typed, " ")
+}
+
 // withPaths gives a shown command line what it has in the demo's directory: its
 // files, and the configuration.
 func (d *demo) withPaths(args []string) []string {
 	args = slices.Clone(args)
 	for i, arg := range args {
-		if arg == demoSubscriptions || arg == demoCharges {
+		if arg == demoSubscriptions || arg == demoCharges || arg == demoCards {
 			args[i] = d.path(arg)
 		}
 	}

@@ -18,7 +18,7 @@ import (
 // tell is the story. Each step ends with an error if it did not go as told.
 func (d *demo) tell(ctx context.Context) error {
 	for _, step := range []func(context.Context) error{
-		d.tellImport, d.tellPlan, d.tellCharge, d.tellLostAnswer, d.tellOtherMonths, d.tellProof,
+		d.tellImport, d.tellPlan, d.tellCharge, d.tellLostAnswer, d.tellOtherMonths, d.tellCards, d.tellProof,
 	} {
 		if err := step(ctx); err != nil {
 			return err

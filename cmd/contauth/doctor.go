@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/url"
@@ -73,6 +74,9 @@ func (e *env) examine(ctx context.Context, s *session) error {
 	findings = append(findings, database...)
 	for _, a := range s.config.MerchantAccounts {
 		findings = append(findings, examineGateway(ctx, a))
+		if a.ClientCert != "" {
+			findings = append(findings, examineCertificate(a, time.Now()))
+		}
 	}
 	bad := 0
 	for _, f := range findings {
@@ -156,5 +160,29 @@ func examineGateway(ctx context.Context, a config.MerchantAccount) finding {
 	}
 	conn.Close()
 	f.OK, f.Detail = true, a.Environment+", "+u.Host+" takes connections"
+	return f
+}
+
+// certificateNotice is how long before its end a client certificate must be renewed:
+// providers take days.
+const certificateNotice = 14 * 24 * time.Hour
+
+// examineCertificate looks at the dates of a client certificate. A gateway that does
+// not accept it any more may say so only after a request was written.
+func examineCertificate(a config.MerchantAccount, now time.Time) finding {
+	f := finding{What: "certificate of " + a.ID}
+	pair, err := tls.LoadX509KeyPair(a.ClientCert, a.ClientKey)
+	if err != nil {
+		f.Detail = err.Error()
+		return f
+	}
+	switch from, until := pair.Leaf.NotBefore, pair.Leaf.NotAfter; {
+	case now.Before(from):
+		f.Detail = "it is good only from " + instant(from)
+	case !now.Before(until):
+		f.Detail = "it ended " + instant(until) + ": nothing can be charged with it"
+	default:
+		f.OK, f.Detail = now.Add(certificateNotice).Before(until), "it ends "+instant(until)
+	}
 	return f
 }

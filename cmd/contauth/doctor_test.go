@@ -12,7 +12,7 @@ import (
 // gateway cannot be reached.
 func liveWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir()}
+	w := &world{t: t, dialect: adyenDialect, dir: t.TempDir()}
 	w.configureLive("a")
 	return w
 }

@@ -10,26 +10,24 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/contauth/contauth/billing"
-	"github.com/contauth/contauth/internal/gateway"
-	"github.com/contauth/contauth/internal/gateway/adyen"
 	"github.com/contauth/contauth/internal/gateway/sandbox"
 	"github.com/contauth/contauth/internal/logtest"
 	"github.com/contauth/contauth/internal/pgtest"
 	"github.com/contauth/contauth/internal/postgres"
-	"github.com/contauth/contauth/internal/secret"
 	"github.com/contauth/contauth/scheduler"
 )
 
-// A stage is the real pipeline in this process: Postgres, the Adyen adapter
+// A stage is the real pipeline in this process: Postgres, a gateway's adapter
 // and the sandbox over HTTP.
 type stage struct {
 	t       *testing.T
+	dialect dialect
 	db      *postgres.DB
 	runner  *scheduler.Runner
 	address string
 }
 
-func newStage(t *testing.T, rules string) *stage {
+func newStage(t *testing.T, d dialect, rules string) *stage {
 	t.Helper()
 	ctx := t.Context()
 	parsed, err := sandbox.ParseScript("script", []byte(rules))
@@ -52,10 +50,10 @@ func newStage(t *testing.T, rules string) *stage {
 		<-served
 		server.Close()
 	})
-	return newStageAt(t, listener.Addr().String())
+	return newStageAt(t, d, listener.Addr().String())
 }
 
-func newStageAt(t *testing.T, address string) *stage {
+func newStageAt(t *testing.T, d dialect, address string) *stage {
 	t.Helper()
 	ctx := t.Context()
 	logger := logtest.New(t)
@@ -64,9 +62,9 @@ func newStageAt(t *testing.T, address string) *stage {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { db.Close() })
-	base := "http://" + address + "/adyen/v71"
+	client := d.client("http://"+address, logger)
 	if err := db.SyncAccounts(ctx, []postgres.AccountSettings{{
-		ID: "DemoEU", Gateway: "adyen", Environment: "test", BaseURL: base, ReturnURL: "https://example.invalid/", MaxInFlight: 4,
+		ID: d.account, Gateway: d.name, Environment: "test", BaseURL: client.Endpoint(), ReturnURL: "https://example.invalid/", MaxInFlight: 4,
 	}}); err != nil {
 		t.Fatal(err)
 	}
@@ -75,11 +73,8 @@ func newStageAt(t *testing.T, address string) *stage {
 		t.Fatal(err)
 	}
 	replays := []time.Duration{20 * time.Millisecond, 50 * time.Millisecond, 100 * time.Millisecond}
-	client := adyen.New(gateway.NewHTTPClient(gateway.Options{}), adyen.Options{
-		MerchantAccount: "DemoEU", BaseURL: base, APIKey: secret.New("k"),
-	}, logger)
 	collectors := map[string]*billing.Collector{
-		"DemoEU": billing.NewCollector(client, billing.NewAttemptKeyer(key, "adyen", "test"), replays),
+		d.account: billing.NewCollector(client, billing.NewAttemptKeyer(key, d.name, "test"), replays),
 	}
 	process, err := db.RegisterProcess(ctx, "test")
 	if err != nil {
@@ -88,7 +83,7 @@ func newStageAt(t *testing.T, address string) *stage {
 	runner := scheduler.NewRunner(db, process, collectors, scheduler.Options{
 		Lease: 5 * time.Second, GatewayTimeout: 2 * time.Second, ClaimAhead: 500 * time.Millisecond, Flush: time.Millisecond, Replays: replays,
 	}, logger)
-	return &stage{t: t, db: db, runner: runner, address: address}
+	return &stage{t: t, dialect: d, db: db, runner: runner, address: address}
 }
 
 // addCharges stores n due charges, each with a token of its own.
@@ -96,11 +91,11 @@ func (s *stage) addCharges(n int) {
 	s.t.Helper()
 	const query = `
 		WITH t AS (INSERT INTO tokens (merchant_account, token, shopper_reference)
-		           SELECT 'DemoEU', 'TK' || i, 'shopper-' || i FROM generate_series(1, $1) i RETURNING id)
+		           SELECT $2, 'TK' || i, 'shopper-' || i FROM generate_series(1, $1) i RETURNING id)
 		INSERT INTO charges (token_id, amount_minor, due_at, next_attempt_at, decided_by, currency, model, merchant_account, reference)
-		SELECT id, 1000 + id, now() - interval '1 day', now() - interval '1 day', 'test', 'EUR', 'UnscheduledCardOnFile', 'DemoEU', 'req-' || id
+		SELECT id, 1000 + id, now() - interval '1 day', now() - interval '1 day', 'test', 'EUR', 'UnscheduledCardOnFile', $2, 'req-' || id
 		  FROM t`
-	if _, err := s.db.SQL().Exec(query, n); err != nil {
+	if _, err := s.db.SQL().Exec(query, n, s.dialect.account); err != nil {
 		s.t.Fatal(err)
 	}
 }
@@ -244,7 +239,7 @@ func TestGatewayFault_EndsWhereItMust(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			s := newStage(t, fmt.Sprintf("- {match: {every: 1}, times: 1, %s}", tt.rule))
+			s := newStage(t, adyenDialect, fmt.Sprintf("- {match: {every: 1}, times: 1, %s}", tt.rule))
 			s.addCharges(1)
 			s.work()
 			if diff := cmp.Diff(tt.want, s.ending()); diff != "" {
@@ -264,7 +259,7 @@ func TestGatewayFault_RefusedConnection(t *testing.T) {
 	}
 	address := listener.Addr().String()
 	listener.Close() // nobody listens there now
-	s := newStageAt(t, address)
+	s := newStageAt(t, adyenDialect, address)
 	s.addCharges(50)
 	result, report := s.work()
 	if len(result.Stops) != 1 || result.Stops[0].Reason != billing.ReasonGatewayUnavailable {
@@ -282,7 +277,7 @@ func TestGatewayFault_RefusedConnection(t *testing.T) {
 // A burst of "no such token" is the account's fault, not that of its tokens.
 func TestGatewayFault_BurstOfUnknownTokens(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, "- {match: {every: 1}, when: before, do: status, code: 422, error_code: '803'}")
+	s := newStage(t, adyenDialect, "- {match: {every: 1}, when: before, do: status, code: 422, error_code: '803'}")
 	s.addCharges(200)
 	result, report := s.work()
 	if len(result.Stops) != 1 || result.Stops[0].Reason != billing.ReasonAccountRefused {
@@ -300,7 +295,7 @@ func TestGatewayFault_BurstOfUnknownTokens(t *testing.T) {
 // A gateway that answers everything with a page is left alone after a few tries.
 func TestGatewayFault_OnlyPages(t *testing.T) {
 	t.Parallel()
-	s := newStage(t, "- {match: {every: 1}, when: before, do: garbage, body: html}")
+	s := newStage(t, adyenDialect, "- {match: {every: 1}, when: before, do: garbage, body: html}")
 	s.addCharges(500)
 	result, report := s.work()
 	if len(result.Stops) != 1 || result.Stops[0].Reason != billing.ReasonGatewayUnavailable {

@@ -96,33 +96,41 @@ func rounds() int {
 }
 
 func TestKill_AtEachStep(t *testing.T) {
-	for _, step := range killSteps {
-		for round := range rounds() {
-			name := step.name
-			if round > 0 {
-				name += fmt.Sprintf(" (%d)", round+1)
-			}
-			t.Run(name, func(t *testing.T) {
-				t.Parallel()
-				const n = 12
-				w := newWorld(t, worldOptions{})
-				w.importCharges(n, nil)
-				id := w.plan()
-				var p *process
-				letGo := step.await(t, w, func() *process {
-					p = w.start("run", "start", id, "--yes")
-					return p
-				})
-				p.kill()
-				letGo()
-
-				w.contauth(0, "run", "resume", id)
-				w.requireChargedOnce(n)
-				if run := w.report(id); run.State != "completed" || run.Totals[0].Paid.Count != n {
-					t.Errorf("run after resume: %+v", run)
+	for _, dialect := range dialects {
+		for _, step := range killSteps {
+			for round := range rounds() {
+				name := dialect.name + " " + step.name
+				if round > 0 {
+					name += fmt.Sprintf(" (%d)", round+1)
 				}
-			})
+				t.Run(name, func(t *testing.T) {
+					t.Parallel()
+					killAndResume(t, dialect, step)
+				})
+			}
 		}
+	}
+}
+
+// killAndResume kills a run at one step, resumes it, and requires that every charge
+// was made once.
+func killAndResume(t *testing.T, d dialect, step killStep) {
+	const n = 12
+	w := newWorld(t, worldOptions{dialect: d})
+	w.importCharges(n, nil)
+	id := w.plan()
+	var p *process
+	letGo := step.await(t, w, func() *process {
+		p = w.start("run", "start", id, "--yes")
+		return p
+	})
+	p.kill()
+	letGo()
+
+	w.contauth(0, "run", "resume", id)
+	w.requireChargedOnce(n)
+	if run := w.report(id); run.State != "completed" || run.Totals[0].Paid.Count != n {
+		t.Errorf("run after resume: %+v", run)
 	}
 }
 
@@ -132,7 +140,8 @@ func TestKill_TwoProcessesOnOneRun(t *testing.T) {
 		t.Run(fmt.Sprint(round+1), func(t *testing.T) {
 			t.Parallel()
 			const n = 200
-			w := newWorld(t, worldOptions{account: "max_in_flight: 8", sandboxArgs: []string{"--latency", "20ms"}})
+			d := dialects[round%len(dialects)]
+			w := newWorld(t, worldOptions{dialect: d, account: "max_in_flight: 8", sandboxArgs: []string{"--latency", "20ms"}})
 			w.importCharges(n, nil)
 			id := w.plan()
 			trap := w.proxy.set(settleStatement, beforeStatement, 2)

@@ -12,6 +12,7 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"slices"
 	"strings"
 	"time"
 
@@ -21,10 +22,12 @@ import (
 
 // Where a sandbox shows its ledger and its counters.
 const (
-	sandboxPayments = "/adyen/" // how a sandbox's base_url goes on behind its host
-	sandboxLedger   = "/sandbox/ledger"
-	sandboxStats    = "/sandbox/stats"
+	sandboxLedger = "/sandbox/ledger"
+	sandboxStats  = "/sandbox/stats"
 )
+
+// sandboxPayments is how a sandbox's base_url goes on behind its host.
+var sandboxPayments = []string{"/adyen/", "/mastercard/"}
 
 // longestLedgerLine is far beyond what the sandbox writes.
 const longestLedgerLine = 1 << 20
@@ -42,6 +45,7 @@ var ledgerClient = &http.Client{
 // address of a sandbox or of its ledger. It speaks for all configured accounts.
 func namedLedger(ctx context.Context, cfg config.Config, name string) (postgres.Ledger, error) {
 	ledger := postgres.Ledger{Name: name}
+	names := accountNames(cfg)
 	for _, account := range cfg.MerchantAccounts {
 		ledger.MerchantAccounts = append(ledger.MerchantAccounts, account.ID)
 	}
@@ -51,7 +55,7 @@ func namedLedger(ctx context.Context, cfg config.Config, name string) (postgres.
 			return ledger, usageError("--ledger: %w", err)
 		}
 		file.Close()
-		ledger.Entries = ledgerEntries(func() (io.ReadCloser, error) { return os.Open(name) })
+		ledger.Entries = ledgerEntries(names, func() (io.ReadCloser, error) { return os.Open(name) })
 		return ledger, nil
 	}
 	at, err := url.Parse(name)
@@ -66,8 +70,20 @@ func namedLedger(ctx context.Context, cfg config.Config, name string) (postgres.
 			return ledger, fmt.Errorf("--ledger: %w", err)
 		}
 	}
-	ledger.Entries = ledgerEntries(func() (io.ReadCloser, error) { return get(ctx, at.String()) })
+	ledger.Entries = ledgerEntries(names, func() (io.ReadCloser, error) { return get(ctx, at.String()) })
 	return ledger, nil
+}
+
+// accountNames are our names of merchant accounts by those that their gateway
+// knows them by, where the two differ.
+func accountNames(cfg config.Config) map[string]string {
+	names := map[string]string{}
+	for _, account := range cfg.MerchantAccounts {
+		if account.MerchantID != "" {
+			names[account.MerchantID] = account.ID
+		}
+	}
+	return names
 }
 
 // sandboxLedgers opens the ledgers of the sandboxes that the configured test
@@ -75,6 +91,7 @@ func namedLedger(ctx context.Context, cfg config.Config, name string) (postgres.
 // says so.
 func sandboxLedgers(ctx context.Context, cfg config.Config) []postgres.Ledger {
 	var ledgers []postgres.Ledger
+	names := accountNames(cfg)
 	at := map[string]int{} // by root: place in ledgers, -1 if it does not answer
 	for _, account := range cfg.MerchantAccounts {
 		root, ok := sandboxRoot(account)
@@ -88,7 +105,7 @@ func sandboxLedgers(ctx context.Context, cfg config.Config) []postgres.Ledger {
 				i = len(ledgers)
 				ledgers = append(ledgers, postgres.Ledger{
 					Name: root + sandboxLedger, SameKeyOtherBody: stats,
-					Entries: ledgerEntries(func() (io.ReadCloser, error) { return get(ctx, root+sandboxLedger) }),
+					Entries: ledgerEntries(names, func() (io.ReadCloser, error) { return get(ctx, root+sandboxLedger) }),
 				})
 			}
 			at[root] = i
@@ -105,7 +122,8 @@ func sandboxLedgers(ctx context.Context, cfg config.Config) []postgres.Ledger {
 // other paths, and are never asked for a ledger.
 func sandboxRoot(account config.MerchantAccount) (string, bool) {
 	at, err := url.Parse(account.BaseURL)
-	if err != nil || account.Environment != config.EnvironmentTest || !strings.HasPrefix(at.Path, sandboxPayments) {
+	ours := func(path string) bool { return strings.HasPrefix(at.Path, path) }
+	if err != nil || account.Environment != config.EnvironmentTest || !slices.ContainsFunc(sandboxPayments, ours) {
 		return "", false
 	}
 	return at.Scheme + "://" + at.Host, true
@@ -144,9 +162,10 @@ func get(ctx context.Context, at string) (io.ReadCloser, error) {
 	return resp.Body, nil
 }
 
-// ledgerEntries streams a ledger that is opened when it is read. An error, such
-// as a ledger that breaks off, ends the stream.
-func ledgerEntries(open func() (io.ReadCloser, error)) iter.Seq2[postgres.LedgerEntry, error] {
+// ledgerEntries streams a ledger that is opened when it is read, with our names
+// of the merchant accounts. An error, such as a ledger that breaks off, ends the
+// stream.
+func ledgerEntries(names map[string]string, open func() (io.ReadCloser, error)) iter.Seq2[postgres.LedgerEntry, error] {
 	return func(yield func(postgres.LedgerEntry, error) bool) {
 		in, err := open()
 		if err != nil {
@@ -154,7 +173,12 @@ func ledgerEntries(open func() (io.ReadCloser, error)) iter.Seq2[postgres.Ledger
 			return
 		}
 		defer in.Close()
-		readLedger(in)(yield)
+		readLedger(in)(func(entry postgres.LedgerEntry, err error) bool {
+			if name, ok := names[entry.MerchantAccount]; ok {
+				entry.MerchantAccount = name
+			}
+			return yield(entry, err)
+		})
 	}
 }
 

@@ -75,6 +75,7 @@ func newRootCommand(e *env) *cobra.Command {
 		newConfigCommand(e),
 		newDemoCommand(e),
 		newDoctorCommand(e),
+		newExplainCommand(e),
 		newImportCommand(e),
 		newMigrateCommand(e),
 		newPauseCommand(e),
@@ -83,6 +84,7 @@ func newRootCommand(e *env) *cobra.Command {
 		newScheduleCommand(e),
 		newServeCommand(e),
 		newSubscriptionsCommand(e),
+		newTokensCommand(e),
 		newUnpauseCommand(e),
 		newWebhooksCommand(e),
 	)

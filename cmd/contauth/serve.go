@@ -153,6 +153,16 @@ func (e *env) serve(ctx context.Context, s *session, open listeners) error {
 	if err := serveRoutes(serving, &others, open.private, private, stopWorking); err != nil {
 		return err
 	}
+	polling, stopPolling := context.WithCancel(working)
+	defer stopPolling() // before the others are waited for
+	poller, err := s.newPoller(polling, logger)
+	if err != nil {
+		return err
+	}
+	if poller != nil {
+		// It moves no money: it ends at the first word, and the drain need not wait.
+		others.Go(func() { poller.Run(polling) })
+	}
 	others.Go(e.heedHangUps(serving, logger))
 	others.Go(endAtSecondSignal(serving, logger))
 

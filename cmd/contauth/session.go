@@ -99,7 +99,7 @@ func accountSettings(cfg config.Config) []postgres.AccountSettings {
 	var accounts []postgres.AccountSettings
 	for _, a := range cfg.MerchantAccounts {
 		accounts = append(accounts, postgres.AccountSettings{
-			ID: a.ID, Gateway: a.Gateway, Environment: a.Environment, BaseURL: a.BaseURL, ReturnURL: a.ReturnURL,
+			ID: a.ID, Gateway: a.Gateway, Environment: a.Environment, BaseURL: endpoint(a), ReturnURL: a.ReturnURL,
 			MaxInFlight: a.MaxInFlight, RatePerSecond: a.RatePerSecond, HourLimits: hourLimits(a),
 		})
 	}

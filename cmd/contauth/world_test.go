@@ -32,6 +32,7 @@ type world struct {
 	dir     string
 	db      *sql.DB
 	proxy   *pgProxy
+	dialect dialect
 	gateway string // the sandbox's base URL
 	sandbox *process
 	http    *http.Client
@@ -48,9 +49,10 @@ var patience = func() time.Duration {
 
 // worldOptions change the configuration of a world.
 type worldOptions struct {
-	account     string // further settings of the merchant account, such as "rate_per_second: 5"
-	lease       string // default 6s: what a request may wait for after its claim is 4 s, also on a machine that is busy
-	replays     string // default [100ms, 300ms, 1s]
+	dialect     dialect // default Adyen's
+	account     string  // further settings of the merchant account, such as "rate_per_second: 5"
+	lease       string  // default 6s: what a request may wait for after its claim is 4 s, also on a machine that is busy
+	replays     string  // default [100ms, 300ms, 1s]
 	sandboxArgs []string
 }
 
@@ -74,7 +76,10 @@ var (
 
 func newWorldOn(t *testing.T, dsn string, opts worldOptions) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), http: testClient()}
+	if opts.dialect.name == "" {
+		opts.dialect = adyenDialect
+	}
+	w := &world{t: t, dialect: opts.dialect, dir: t.TempDir(), http: testClient()}
 	var err error
 	if w.db, err = sql.Open("postgres", dsn); err != nil {
 		t.Fatal(err)
@@ -103,8 +108,8 @@ func newWorldOn(t *testing.T, dsn string, opts worldOptions) *world {
 database: {url: "postgres://%s@127.0.0.1:%d/%s?sslmode=disable"}
 timing: {lease: %s, gateway_timeout: 2s, claim_ahead: 500ms, replays: %s, flush: 5ms}
 merchant_accounts:
-  - {id: DemoEU, gateway: adyen, environment: test, base_url: "%s/adyen/v71", return_url: "https://example.invalid/", api_key: "env:ADYEN_API_KEY", %s}
-`, user, w.proxy.port(), name, lease, replays, w.gateway, account))
+  - {%s, %s}
+`, user, w.proxy.port(), name, lease, replays, fmt.Sprintf(w.dialect.settings, w.gateway), account))
 	return w
 }
 
@@ -175,7 +180,7 @@ func (w *world) start(args ...string) *process {
 	w.t.Helper()
 	p := &process{t: w.t, cmd: exec.Command(os.Args[0], args...), lines: make(chan string, 10000), done: make(chan struct{})}
 	p.cmd.Dir = w.dir
-	p.cmd.Env = append(os.Environ(), asProgram+"=1", "ADYEN_API_KEY=test-key", "GOMAXPROCS=2")
+	p.cmd.Env = append(os.Environ(), asProgram+"=1", "ADYEN_API_KEY=test-key", "MC_PASSWORD=test-password", "GOMAXPROCS=2")
 	p.cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -263,7 +268,7 @@ func (w *world) importCharges(n int, suffix func(i int) string) {
 		if suffix != nil {
 			end = suffix(i)
 		}
-		fmt.Fprintf(&b, "req-%d,DemoEU,shopper-%d,TK%06d%s,%d,EUR,2026-01-02T03:04:05Z,\n", i, i, i, end, 1000+i)
+		fmt.Fprintf(&b, "req-%d,%s,shopper-%d,%s,%d,EUR,2026-01-02T03:04:05Z,\n", i, w.dialect.account, i, w.dialect.token(i, end), 1000+i)
 	}
 	w.contauth(0, "import", "charges", w.write("charges.csv", b.String()))
 }
