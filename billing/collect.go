@@ -44,6 +44,10 @@ func (c *Collector) Collect(ctx context.Context, charge *ClaimedCharge) (s Settl
 		if !errors.Is(err, ErrNotFound) {
 			return Settle(charge, reply, aboutLookUp(err), c.replays)
 		}
+		// "Not found" may be wrong, and then a refusal to try says nothing of the first
+		// request: only a result does.
+		reply, err = c.gateway.Charge(ctx, req)
+		return Settle(charge, reply, aboutLookUp(err), c.replays)
 	}
 	reply, err := c.gateway.Charge(ctx, req)
 	return Settle(charge, reply, err, c.replays)

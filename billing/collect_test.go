@@ -43,18 +43,20 @@ func TestCollect_LooksUpBeforeItSendsAgain(t *testing.T) {
 		counted bool
 		stop    Scope
 	}{
-		"the first time there is nothing to look up":          {0, missing, says(authorised, nil), []string{"charge"}, ChargePaid, true, ""},
-		"found and authorised":                                {1, says(authorised, nil), nil, []string{"find"}, ChargePaid, true, ""},
-		"found and refused":                                   {1, says(refused, nil), nil, []string{"find"}, ChargeUnpaid, true, ""},
-		"found and still at work":                             {2, says(Reply{Outcome: OutcomePending}, nil), nil, []string{"find"}, ChargePending, false, ""},
-		"not found, then authorised":                          {1, missing, says(authorised, nil), []string{"find", "charge"}, ChargePaid, true, ""},
-		"not found, then no answer":                           {1, missing, says(Reply{}, ErrUnknown), []string{"find", "charge"}, ChargeUnknown, false, ""},
-		"not found, then not sent":                            {1, missing, says(Reply{}, ErrNotSent), []string{"find", "charge"}, ChargeUnknown, false, ScopeNow},
-		"the look-up had no answer":                           {1, says(Reply{}, ErrUnknown), nil, []string{"find"}, ChargeUnknown, false, ""},
-		"the look-up was not sent":                            {1, says(Reply{}, ErrNotSent), nil, []string{"find"}, ChargeUnknown, false, ScopeNow},
-		"the look-up was refused, which is not the attempt's": {1, says(Reply{}, &NotProcessedError{Status: 422, Counted: true, Scope: ScopeCharge}), nil, []string{"find"}, ChargeUnknown, false, ScopeCharge},
-		"the look-up's credentials were refused":              {1, says(Reply{}, &NotProcessedError{Status: 401, Scope: ScopeAccount}), nil, []string{"find"}, ChargeUnknown, false, ScopeAccount},
-		"the look-up found another payment":                   {1, says(Reply{}, ErrMismatch), nil, []string{"find"}, ChargeUnknown, false, ""},
+		"the first time there is nothing to look up":           {0, missing, says(authorised, nil), []string{"charge"}, ChargePaid, true, ""},
+		"found and authorised":                                 {1, says(authorised, nil), nil, []string{"find"}, ChargePaid, true, ""},
+		"found and refused":                                    {1, says(refused, nil), nil, []string{"find"}, ChargeUnpaid, true, ""},
+		"found and still at work":                              {2, says(Reply{Outcome: OutcomePending}, nil), nil, []string{"find"}, ChargePending, false, ""},
+		"not found, then authorised":                           {1, missing, says(authorised, nil), []string{"find", "charge"}, ChargePaid, true, ""},
+		"not found, then no answer":                            {1, missing, says(Reply{}, ErrUnknown), []string{"find", "charge"}, ChargeUnknown, false, ""},
+		"not found, then not sent":                             {1, missing, says(Reply{}, ErrNotSent), []string{"find", "charge"}, ChargeUnknown, false, ScopeNow},
+		"not found, and turned away, which is not the first's": {1, missing, says(Reply{}, &NotProcessedError{Status: 400, Counted: true, Scope: ScopeCharge}), []string{"find", "charge"}, ChargeUnknown, false, ScopeCharge},
+		"not found, then refused":                              {1, missing, says(refused, nil), []string{"find", "charge"}, ChargeUnpaid, true, ""},
+		"the look-up had no answer":                            {1, says(Reply{}, ErrUnknown), nil, []string{"find"}, ChargeUnknown, false, ""},
+		"the look-up was not sent":                             {1, says(Reply{}, ErrNotSent), nil, []string{"find"}, ChargeUnknown, false, ScopeNow},
+		"the look-up was refused, which is not the attempt's":  {1, says(Reply{}, &NotProcessedError{Status: 422, Counted: true, Scope: ScopeCharge}), nil, []string{"find"}, ChargeUnknown, false, ScopeCharge},
+		"the look-up's credentials were refused":               {1, says(Reply{}, &NotProcessedError{Status: 401, Scope: ScopeAccount}), nil, []string{"find"}, ChargeUnknown, false, ScopeAccount},
+		"the look-up found another payment":                    {1, says(Reply{}, ErrMismatch), nil, []string{"find"}, ChargeUnknown, false, ""},
 	}
 	keyer := NewAttemptKeyer(make([]byte, 32), "mastercard", "test")
 	for name, tt := range tests {

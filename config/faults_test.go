@@ -313,6 +313,10 @@ func TestLoad_faults(t *testing.T) {
 			},
 		},
 		{
+			"one merchant id for two accounts", "merchant_accounts:" + mastercardAccount + strings.ReplaceAll(mastercardAccount, "DemoMC", "Other"), nil,
+			[]string{`contauth.yaml:12: merchant_accounts[1].merchant_id (CONTAUTH_MERCHANT_ACCOUNTS_OTHER_MERCHANT_ID): "TESTDEMO" at this base_url is merchant_accounts[0] already: a merchant id is one account`},
+		},
+		{
 			"no merchant id", withMC("merchant_id", ""), nil,
 			[]string{`merchant_accounts[0].merchant_id (CONTAUTH_MERCHANT_ACCOUNTS_DEMOMC_MERCHANT_ID): "" is no merchant id: write the one of Merchant Administration, 1 to 40 of 0-9 a-z A-Z - _`},
 		},

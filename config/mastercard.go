@@ -95,3 +95,15 @@ func mastercardURLFault(a MerchantAccount, u *url.URL) string {
 	}
 	return ""
 }
+
+// sameMerchant refuses a second account of one merchant id at one address: orders are
+// known below the merchant id alone, so a charge of one account could be taken for a
+// charge of the other.
+func (v *validator) sameMerchant(i int, accounts []MerchantAccount) {
+	a := accounts[i]
+	for j, b := range accounts[:i] {
+		if a.Gateway == GatewayMastercard && a.Gateway == b.Gateway && a.MerchantID != "" && a.MerchantID == b.MerchantID && a.BaseURL == b.BaseURL {
+			v.accountFault(i, a, "merchant_id", "%q at this base_url is %s[%d] already: a merchant id is one account", clip(a.MerchantID), accountsKey, j)
+		}
+	}
+}

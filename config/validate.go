@@ -35,6 +35,7 @@ func (c Config) faults(origin map[string]string) Faults {
 			continue
 		}
 		first[a.ID] = i
+		v.sameMerchant(i, c.MerchantAccounts)
 	}
 	return v.found
 }

@@ -88,7 +88,8 @@ func (l *lane) push(of *part, parcels []*parcel) bool {
 // take returns the next charge to send, or nil when the lane is closed. It
 // waits for a charge, for a free place in flight, and at an account with a rate
 // for a departure; reserve gets more of them where they have passed unused. If it
-// reports false, take returns nil. The caller must call done.
+// reports false, take returns nil. A charge that may no longer be sent comes without
+// waiting. The caller must call done.
 func (l *lane) take(reserve func(n int) ([]Departure, bool)) *parcel {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -99,7 +100,8 @@ func (l *lane) take(reserve func(n int) ([]Departure, bool)) *parcel {
 		if len(l.queue) > 0 && l.inFlight < l.limit {
 			next := l.queue[0]
 			wait := time.Duration(0)
-			if next.paced {
+			late := !next.SendBy.IsZero() && time.Now().After(next.SendBy) // it is given back, and needs none
+			if next.paced && !late {
 				departure, ok := l.nextDeparture()
 				if !ok {
 					if !l.bookMore(reserve) {
@@ -113,7 +115,7 @@ func (l *lane) take(reserve func(n int) ([]Departure, bool)) *parcel {
 				l.queue[0] = nil
 				l.queue = l.queue[1:]
 				l.inFlight++
-				if next.paced {
+				if next.paced && !late {
 					l.departures = l.departures[1:]
 				}
 				if len(l.queue) <= l.lowWater {

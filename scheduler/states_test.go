@@ -123,7 +123,7 @@ the state is there for the database and for those who read it, and its ways out 
 		first:   []string{"unverified", "valid"},
 		canMove: func(from, to string) bool { return tokens.State(from).CanMove(tokens.State(to)) },
 		moves: map[string]string{
-			"unverified → valid":    "its issuer verified it",
+			"unverified → valid":    "a verification by its issuer passed",
 			"unverified → invalid":  "a refusal, the gateway's status or a verification says that its details are dead",
 			"unverified → disabled": "a person switches it off, or it was removed at the gateway",
 

@@ -53,6 +53,9 @@ type Change struct {
 	Details      *Details      // nil leaves what is known
 	Verification *Verification // nil leaves the last one
 	Release      Release       // of a change that makes an invalid token valid
+	// Since, if set, is since when the token had the state that the news is about: if
+	// it has had another since, the news is old and changes no state.
+	Since time.Time
 }
 
 // A Release says when charges that a token's invalidity held are charged after the

@@ -175,7 +175,7 @@ func (k *Keeper) Reactivate(ctx context.Context, id ID, o Order) (Applied, Verif
 			return Applied{}, saved.Verification, err
 		}
 		seen = saved.Verification
-		if saved.Status == StatusInvalid || !seen.AllowsReactivation() {
+		if saved.Status != StatusValid || !seen.AllowsReactivation() {
 			return k.note(ctx, id, change, seen, refusedCard(saved))
 		}
 		change.Details, change.Detail = &saved.Details, changes(record.Details, saved.Details)
@@ -228,7 +228,7 @@ func (k *Keeper) Verify(ctx context.Context, id ID, o Order) (Applied, Verificat
 	if err != nil {
 		return Applied{Token: record.Token}, seen, err
 	}
-	change := Change{Kind: EventVerified, Source: SourceVerify, Actor: o.Actor, Why: o.Why, Detail: string(seen.Result), Verification: &seen}
+	change := Change{Kind: EventVerified, Since: record.StateSince, Source: SourceVerify, Actor: o.Actor, Why: o.Why, Detail: string(seen.Result), Verification: &seen}
 	if next := seen.Effect(record.State); next != record.State {
 		change.State = next
 		if next == Invalid {
@@ -265,7 +265,7 @@ func (k *Keeper) Refresh(ctx context.Context, id ID) (Applied, bool, error) {
 	if err != nil {
 		return Applied{Token: record.Token}, false, err
 	}
-	change := Change{Kind: EventRead, Source: SourcePoll, Actor: "gateway", Details: &reading.Details, Detail: changes(record.Details, reading.Details)}
+	change := Change{Kind: EventRead, Since: record.StateSince, Source: SourcePoll, Actor: "gateway", Details: &reading.Details, Detail: changes(record.Details, reading.Details)}
 	switch {
 	case reading.Status == StatusInvalid && record.State.Chargeable():
 		change.Kind, change.State, change.Cause = EventInvalid, Invalid, "the gateway's status is INVALID"
@@ -295,7 +295,7 @@ func (k *Keeper) Disable(ctx context.Context, id ID, o Order) (Applied, error) {
 		}
 	}
 	if err := a.Vault.Delete(ctx, record.ref()); err != nil && !errors.Is(err, ErrNotFound) {
-		return applied, fmt.Errorf("%s is switched off here, and not removed at the gateway: %w", record, err)
+		return applied, fmt.Errorf("%s is switched off here, and perhaps not removed at the gateway: %w", record, err)
 	}
 	return applied, nil
 }

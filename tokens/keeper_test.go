@@ -516,7 +516,7 @@ func TestKeeper_Disable(t *testing.T) {
 		{"first here, then at the gateway", tokens.Valid, nil, nil, []string{"store disabled", "delete"}, ""},
 		{"an invalid one", tokens.Invalid, nil, nil, []string{"store disabled", "delete"}, ""},
 		{"the gateway does not know it any more", tokens.Valid, fmt.Errorf("delete: %w", tokens.ErrNotFound), nil, []string{"store disabled", "delete"}, ""},
-		{"the gateway does not answer", tokens.Valid, tokens.ErrUnanswered, nil, []string{"store disabled", "delete"}, "switched off here, and not removed at the gateway"},
+		{"the gateway does not answer", tokens.Valid, tokens.ErrUnanswered, nil, []string{"store disabled", "delete"}, "switched off here, and perhaps not removed at the gateway"},
 		{"once more, after that", tokens.Disabled, nil, nil, []string{"delete"}, ""},
 		{"not here, so not there either", tokens.Valid, nil, full, nil, "disk full"},
 	}

@@ -68,8 +68,12 @@ func (p *Poller) round(ctx context.Context) {
 			return
 		}
 		p.report(id, applied, changed, err)
-		if errors.Is(err, ErrUnanswered) {
+		switch {
+		case errors.Is(err, ErrUnanswered):
 			p.giveBack(ctx, ids[i+1:])
+			return
+		case err != nil && !isAboutToken(err):
+			p.giveBack(ctx, ids[i:])
 			return
 		}
 		select {
@@ -79,6 +83,13 @@ func (p *Poller) round(ctx context.Context) {
 		case <-pace.C:
 		}
 	}
+}
+
+// isAboutToken reports whether an error is of one token, and says nothing of the
+// others of its account.
+func isAboutToken(err error) bool {
+	var refused *RefusedError
+	return errors.Is(err, ErrNotFound) || errors.As(err, &refused) && refused.Refusal != RefusedProfile
 }
 
 // giveBack returns what was not read, also while the process stops.

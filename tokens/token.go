@@ -21,9 +21,9 @@ type ID int64
 type State string
 
 const (
-	Unverified State = "unverified" // came with an import; the gateway was not asked about it yet
+	Unverified State = "unverified" // its issuer was not asked about it
 	Valid      State = "valid"      // its issuer or its gateway confirmed it
-	Invalid    State = "invalid"    // the gateway refuses it for good; Token.Cause says why
+	Invalid    State = "invalid"    // the gateway refuses it; why is its cause
 	Disabled   State = "disabled"   // removed at the gateway, or switched off by a person
 )
 

@@ -57,7 +57,7 @@ func nextStep(c postgres.ChargeDetail, now time.Time) string {
 		if c.ResolveAt.IsZero() {
 			return "Nothing is sent again by itself, and no command of this version settles it: look it up at the gateway; it stays as it is."
 		}
-		return "From " + instant(c.ResolveAt) + " on the same request is sent again with the same key: the gateway answers what became of it, and charges only if the first one never arrived."
+		return "From " + instant(c.ResolveAt) + " on the gateway is asked what became of it: by a look-up, or by the same request under the same key, which charges only if the first one never arrived."
 	case billing.ChargeHeld:
 		return "Nothing, until " + wayOutOfHold(c.Charge) + "."
 	case billing.ChargeUnpaid:

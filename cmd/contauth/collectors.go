@@ -66,7 +66,7 @@ func connectionsTo(account config.MerchantAccount) (*http.Client, error) {
 // client has it.
 func endpoint(account config.MerchantAccount) string {
 	if account.Gateway == config.GatewayMastercard {
-		return mastercard.Endpoint(account.BaseURL, account.MerchantID)
+		return mastercard.Endpoint(account.BaseURL, account.MerchantID, mastercard.Operation(account.Operation))
 	}
 	return account.BaseURL
 }

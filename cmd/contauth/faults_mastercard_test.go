@@ -30,8 +30,8 @@ func TestGatewayFault_EndsWhereItMustAtMastercard(t *testing.T) {
 		{"declined", "do: refuse, with: DECLINED", ending{refused, billing.ChargeDue, billing.ReasonRefusedSoft, 1, 0}},
 		{"an expired card", "do: refuse, with: EXPIRED_CARD", ending{refused, billing.ChargeHeld, billing.ReasonTokenInvalid, 1, 0}},
 		{"blocked by risk rules", "do: refuse, with: BLOCKED", ending{refused, billing.ChargeUnpaid, billing.ReasonRefusedFraud, 1, 0}},
-		{"the acquirer failed", "do: refuse, with: ACQUIRER_SYSTEM_ERROR", ending{refused, billing.ChargeDue, billing.ReasonRefusedTechnical, 1, 0}},
-		{"timed out, and will be reversed", "do: refuse, with: TIMED_OUT", ending{refused, billing.ChargeDue, billing.ReasonRefusedTechnical, 1, 0}},
+		{"the acquirer failed, as a look-up confirms", "do: refuse, with: ACQUIRER_SYSTEM_ERROR", ending{unknown, billing.ChargeDue, billing.ReasonRefusedTechnical, 1, 0}},
+		{"timed out, as a look-up confirms", "do: refuse, with: TIMED_OUT", ending{unknown, billing.ChargeDue, billing.ReasonRefusedTechnical, 1, 0}},
 		{"a code that nobody knows", "do: refuse, with: SOMETHING_NEW", ending{refused, billing.ChargeDue, billing.ReasonRefusedSoft, 1, 0}},
 		{"pending", "do: result, with: PENDING", ending{pending, billing.ChargePending, billing.ReasonAwaitsGateway, 0, 0}},
 		{"unknown", "do: result, with: UNKNOWN", staysUnknown},
@@ -76,5 +76,32 @@ func TestGatewayFault_EndsWhereItMustAtMastercard(t *testing.T) {
 				t.Errorf("(-want +got)\n%s", diff)
 			}
 		})
+	}
+}
+
+// A token that the gateway keeps as INVALID shows itself by an error about its field.
+// That ends the token: its other charges are held and never sent.
+func TestGatewayFault_InvalidTokenAtMastercard(t *testing.T) {
+	t.Parallel()
+	s := newStage(t, mastercardDialect, "[]")
+	const query = `
+		WITH t AS (INSERT INTO tokens (merchant_account, token, shopper_reference) VALUES ('DemoMC', 'MC000001xINVALID', 'shopper-1') RETURNING id)
+		INSERT INTO charges (token_id, amount_minor, due_at, next_attempt_at, decided_by, currency, model, merchant_account, reference)
+		SELECT id, 1000, now() - interval '1 day', now() - interval '1 day', 'test', 'EUR', 'UnscheduledCardOnFile', 'DemoMC', 'req-' || i
+		  FROM t, generate_series(1, 3) i`
+	if _, err := s.db.SQL().Exec(query); err != nil {
+		t.Fatal(err)
+	}
+	s.work()
+	var state string
+	var held, sent int
+	const after = `
+		SELECT (SELECT state FROM tokens), (SELECT count(*) FROM charges WHERE state = 'held' AND reason = 'token_invalid'),
+		       (SELECT count(DISTINCT charge_id) FROM observations)`
+	if err := s.db.SQL().QueryRow(after).Scan(&state, &held, &sent); err != nil {
+		t.Fatal(err)
+	}
+	if state != "invalid" || held != 3 || sent != 1 {
+		t.Errorf("the token is %s, %d charges are held and %d were sent; want invalid, 3 and 1", state, held, sent)
 	}
 }

@@ -143,7 +143,7 @@ func (f *sessionFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.id, "session", "", "`ID` of the hosted session in which the shopper entered the card")
 	flags.StringVar(&f.version, "session-version", "", "refuse if the session has changed since it had this `VERSION`")
-	flags.StringVar(&f.verify, "verify", "", "how to verify first, a `STRATEGY`: ACQUIRER, BASIC or NONE (default: BASIC)")
+	flags.StringVar(&f.verify, "verify", "", "how to verify first, a `STRATEGY`: ACQUIRER, BASIC or NONE (default: BASIC; NONE for a bank account; at Adyen always ACQUIRER)")
 	flags.StringVar(&f.currency, "currency", "", "the `CURRENCY`, such as EUR, that an acquirer verifies in, or of the session that is opened (default: verification_currency)")
 }
 

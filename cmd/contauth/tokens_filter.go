@@ -32,7 +32,7 @@ type tokenSelection struct {
 func (f *tokenSelection) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.account, "merchant-account", "", "only tokens of this merchant `ACCOUNT`")
-	flags.BoolVar(&f.unverified, "unverified", false, "only tokens that nobody verified and no charge has proven")
+	flags.BoolVar(&f.unverified, "unverified", false, "only tokens that nobody verified")
 	flags.StringVar(&f.expiring, "expiring", "", "only cards that expire within this `TIME`, such as --expiring=90d (alone: "+expiringWithin+")")
 	flags.Lookup("expiring").NoOptDefVal = expiringWithin
 	flags.StringVar(&f.dueWithin, "due-within", "", "only tokens that something is due with within this `TIME`, such as 7d or 36h")

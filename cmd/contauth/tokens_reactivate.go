@@ -127,11 +127,11 @@ func (e *env) printReactivated(t postgres.TokenDetail, seen tokens.Verification,
 		fmt.Fprintf(e.stdout, "%s %s due again: %s.\n", counted(applied.Released, "charge"), isOrAre(applied.Released), when)
 	}
 	if applied.Waiting > 0 {
-		why := "its subscription is paused"
+		why := "a subscription is paused, or an earlier attempt may have been approved; contauth charges list --state held tells"
 		if release == tokens.ReleaseByHand {
 			why = "token_release of the account is by_hand: contauth charges release CHARGE --reason TEXT"
 		}
-		fmt.Fprintf(e.stdout, "%s stay held: %s.\n", counted(applied.Waiting, "charge"), why)
+		fmt.Fprintf(e.stdout, "%s %s still held: %s.\n", counted(applied.Waiting, "charge"), isOrAre(applied.Waiting), why)
 	}
 	if others := t.Held - applied.Waiting; others > 0 {
 		fmt.Fprintf(e.stdout, "%s %s held for other reasons: contauth charges list --state held\n", counted(others, "charge"), isOrAre(others))

@@ -90,7 +90,7 @@ func (s *session) tokenStory(ctx context.Context, name, account string) (tokenSt
 
 // tokenStates completes "The card …" with what a state means.
 var tokenStates = map[tokens.State]string{
-	tokens.Unverified: "is charged; nothing has proven it yet, so its first charge is the test",
+	tokens.Unverified: "is charged; nobody asked its issuer about it",
 	tokens.Valid:      "is charged",
 	tokens.Invalid:    "is refused by the gateway: nothing is sent with it",
 	tokens.Disabled:   "was switched off for good: nothing is sent with it",
@@ -120,7 +120,7 @@ func nextForToken(t postgres.TokenDetail, of config.MerchantAccount, now time.Ti
 		return fmt.Sprintf("Charges are sent with it. Its card expires at the end of %s: ask the shopper for the new one in time.", end)
 	}
 	if t.State == tokens.Unverified {
-		return fmt.Sprintf("Its first charge is the test. To know before: contauth tokens verify %d", t.ID)
+		return fmt.Sprintf("Charges are sent with it when they are due. To know before whether it is good: contauth tokens verify %d", t.ID)
 	}
 	return "Charges are sent with it when they are due."
 }

@@ -245,7 +245,7 @@ func (w *verifyWork) giveBack(ctx context.Context, left []tokens.Token) error {
 // left counts, and its answer is written down. The error is the database's.
 func (w *verifyWork) verify(ctx context.Context, token tokens.Token) error {
 	if w.unableAt(token.MerchantAccount) != nil {
-		return w.settle(ctx, token.ID, tokens.VerificationNone, tokens.Applied{})
+		return w.settle(ctx, token.ID, tokens.VerificationFailed, tokens.Applied{})
 	}
 	asking, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.wait)
 	defer cancel()
@@ -261,9 +261,13 @@ func (w *verifyWork) verify(ctx context.Context, token tokens.Token) error {
 	case errors.As(err, &exit): // a guard
 		w.end(err)
 		return w.finish(ctx, token.ID, "")
-	case errors.Is(err, tokens.ErrUnsupported), errors.As(err, &refused) && refused.Refusal == tokens.RefusedProfile:
+	case errors.Is(err, tokens.ErrUnsupported):
 		w.setUnable(token.MerchantAccount, err)
-		return w.settle(ctx, token.ID, tokens.VerificationNone, tokens.Applied{})
+		return w.settle(ctx, token.ID, tokens.VerificationFailed, tokens.Applied{})
+	case errors.As(err, &refused) && refused.Refusal == tokens.RefusedProfile:
+		// Credentials or a setting: when it is put right, every token still has its turn.
+		w.end(fmt.Errorf("%s: %w", token.MerchantAccount, err))
+		return w.finish(ctx, token.ID, "")
 	case isSilence(err):
 		w.hush(token.ID, err)
 		return nil

@@ -126,7 +126,7 @@ func (v *guardedVault) notPaused(ctx context.Context) error {
 		if stop.Scope == postgres.StopAll ||
 			stop.Scope == postgres.StopMerchantAccount && stop.Name == v.account.ID ||
 			stop.Scope == postgres.StopGateway && stop.Name == v.account.Gateway {
-			return refusedError("%s is paused by %s (%s): nothing is verified until contauth unpause", stop.StopScope, stop.Actor, stop.Reason)
+			return refusedError("%s is paused by %s (%s): nothing is verified and no session opened until contauth unpause", stop.StopScope, stop.Actor, stop.Reason)
 		}
 	}
 	return nil
@@ -153,6 +153,11 @@ func (v *guardedVault) Verify(ctx context.Context, req tokens.VerifyRequest) (to
 
 // Save implements tokens.Vault.
 func (v *guardedVault) Save(ctx context.Context, req tokens.SaveRequest) (tokens.Saved, error) {
+	if req.Strategy == tokens.StrategyAcquirer {
+		if err := v.notPaused(ctx); err != nil {
+			return tokens.Saved{}, err
+		}
+	}
 	if err := v.before(ctx); err != nil {
 		return tokens.Saved{}, err
 	}
@@ -161,6 +166,9 @@ func (v *guardedVault) Save(ctx context.Context, req tokens.SaveRequest) (tokens
 
 // OpenSession implements tokens.Vault.
 func (v *guardedVault) OpenSession(ctx context.Context, req tokens.SessionRequest) (tokens.Session, error) {
+	if err := v.notPaused(ctx); err != nil { // the shopper's payment is one, also of nothing
+		return tokens.Session{}, err
+	}
 	if err := v.before(ctx); err != nil {
 		return tokens.Session{}, err
 	}

@@ -209,7 +209,7 @@ func (a account) pace(req scheduler.ClaimRequest, result *scheduler.ClaimResult)
 
 // reserve takes n departures from the account's rate, from where the last one who
 // asked left off.
-func (a account) reserve(ctx context.Context, q sqlx.QueryerContext, merchantAccount string, n int) ([]scheduler.Departure, error) {
+func (a account) reserve(ctx context.Context, tx *sqlx.Tx, merchantAccount string, n int) ([]scheduler.Departure, error) {
 	const query = `
 		UPDATE merchant_accounts
 		   SET next_send_at = greatest(next_send_at, clock_timestamp()) + make_interval(secs => $2)
@@ -220,14 +220,25 @@ func (a account) reserve(ctx context.Context, q sqlx.QueryerContext, merchantAcc
 	// The database read its clock at some moment between these two: the first
 	// bounds how late a request may be, the second how early.
 	before := time.Now()
-	if err := sqlx.GetContext(ctx, q, &wait, query, merchantAccount, (time.Duration(n) * every).Seconds()); err != nil {
+	if err := tx.GetContext(ctx, &wait, query, merchantAccount, (time.Duration(n) * every).Seconds()); err != nil {
 		return nil, fmt.Errorf("reserve rate: %w", notFound(err))
 	}
 	after := time.Now()
+	until := before.Add(lateness)
+	if unsure := after.Sub(before); unsure > lateness/2 {
+		// A database that is slow to answer must not leave departures that nobody can
+		// make: these are good for a while after the answer, and the next ones of the
+		// account, whoever takes them, come that much later.
+		until = after.Add(lateness / 2)
+		const later = `UPDATE merchant_accounts SET next_send_at = next_send_at + make_interval(secs => $2) WHERE id = $1`
+		if _, err := tx.ExecContext(ctx, later, merchantAccount, unsure.Seconds()); err != nil {
+			return nil, fmt.Errorf("reserve rate: %w", err)
+		}
+	}
 	departures := make([]scheduler.Departure, n)
 	for i := range departures {
 		in := wait.duration() + time.Duration(i)*every
-		departures[i] = scheduler.Departure{From: after.Add(in), Until: before.Add(in + lateness)}
+		departures[i] = scheduler.Departure{From: after.Add(in), Until: until.Add(in)}
 	}
 	return departures, nil
 }
@@ -235,15 +246,24 @@ func (a account) reserve(ctx context.Context, q sqlx.QueryerContext, merchantAcc
 // Reserve takes the next n departures from the account's rate; with none, it lets
 // all of them leave at once.
 func (db *DB) Reserve(ctx context.Context, merchantAccount string, n int) ([]scheduler.Departure, error) {
-	var a account
-	if err := db.sqlx.GetContext(ctx, &a.Rate, `SELECT rate_per_second FROM merchant_accounts WHERE id = $1`, merchantAccount); err != nil {
-		return nil, fmt.Errorf("rate of %s: %w", merchantAccount, notFound(err))
-	}
-	if a.Rate == 0 {
-		now := time.Now()
-		return slices.Repeat([]scheduler.Departure{{From: now, Until: now.Add(time.Minute)}}, n), nil
-	}
-	return a.reserve(ctx, db.sqlx, merchantAccount, n)
+	// The row is locked first, so that waiting for it is not taken for slowness.
+	const query = `SELECT rate_per_second FROM merchant_accounts WHERE id = $1 FOR NO KEY UPDATE`
+	var departures []scheduler.Departure
+	err := db.inTx(ctx, "reserve rate of "+merchantAccount, func(tx *sqlx.Tx) error {
+		var a account
+		err := tx.GetContext(ctx, &a.Rate, query, merchantAccount)
+		switch {
+		case err != nil:
+			return notFound(err)
+		case a.Rate == 0:
+			now := time.Now()
+			departures = slices.Repeat([]scheduler.Departure{{From: now, Until: now.Add(time.Minute)}}, n)
+			return nil
+		}
+		departures, err = a.reserve(ctx, tx, merchantAccount, n)
+		return err
+	})
+	return departures, err
 }
 
 const (

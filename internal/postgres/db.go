@@ -184,3 +184,24 @@ func unavailable(err error) error {
 type seconds float64
 
 func (s seconds) duration() time.Duration { return time.Duration(float64(s) * float64(time.Second)) }
+
+// affected returns how many rows a statement touched.
+func affected(result sql.Result, err error) (int, error) {
+	if err != nil {
+		return 0, err
+	}
+	n, err := result.RowsAffected()
+	return int(n), err
+}
+
+// expectOne returns billing.ErrConflict unless a statement touched one row.
+func expectOne(result sql.Result, err error) error {
+	if err != nil {
+		return err
+	}
+	n, err := result.RowsAffected()
+	if err == nil && n != 1 {
+		err = billing.ErrConflict
+	}
+	return err
+}

@@ -334,18 +334,6 @@ func withdrawStop(ctx context.Context, tx *sqlx.Tx, c lockedCharge, r ruling) (b
 	return billing.Stop{ChargeID: c.ID, Reference: c.Reference, State: c.State, Answer: billing.StopDone}, nil
 }
 
-// expectOne returns billing.ErrConflict unless a statement touched one row.
-func expectOne(result sql.Result, err error) error {
-	if err != nil {
-		return err
-	}
-	n, err := result.RowsAffected()
-	if err == nil && n != 1 {
-		err = billing.ErrConflict
-	}
-	return err
-}
-
 // ReadStops implements scheduler.StopReader. A charge that left the claim without
 // news of its attempt was given back unsent; with news, it had been sent.
 func (db *DB) ReadStops(ctx context.Context, stops []billing.Stop) ([]billing.Stop, error) {

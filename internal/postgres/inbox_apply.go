@@ -279,9 +279,6 @@ func applyTokenEvent(ctx context.Context, tx *sqlx.Tx, row inboxRow, e billing.E
 	case e.Kind == billing.EventTokenUpdated:
 		// What changed is not in the message: the next reading tells.
 		change.Kind, change.Detail = tokens.EventRead, "updated at the gateway"
-		if _, err := tx.ExecContext(ctx, `UPDATE cards SET read_at = NULL WHERE token_id = $1`, token.ID); err != nil {
-			return fmt.Errorf("forget when token %d was read: %w", token.ID, err)
-		}
 	case e.Kind == billing.EventTokenStored:
 		if err := completeSessionOfEvent(ctx, tx, e, token.ID); err != nil {
 			return err
@@ -292,6 +289,11 @@ func applyTokenEvent(ctx context.Context, tx *sqlx.Tx, row inboxRow, e billing.E
 	}
 	if _, err := applyChange(ctx, tx, token.ID, change); err != nil {
 		return err
+	}
+	if e.Kind == billing.EventTokenUpdated {
+		if _, err := tx.ExecContext(ctx, `UPDATE cards SET read_at = NULL WHERE token_id = $1`, token.ID); err != nil {
+			return fmt.Errorf("forget when token %d was read: %w", token.ID, err)
+		}
 	}
 	return closeEvent(ctx, tx, row, 0, 0, billing.VerdictSettles)
 }

@@ -76,7 +76,7 @@ func yielding(ctx context.Context, tx *sqlx.Tx, lock func() error) error {
 	if _, err := tx.ExecContext(ctx, `SAVEPOINT locks`); err != nil {
 		return fmt.Errorf("take locks: %w", err)
 	}
-	for {
+	for try := 1; ; try++ {
 		if _, err := tx.ExecContext(ctx, `SET LOCAL lock_timeout = '200ms'`); err != nil {
 			return fmt.Errorf("take locks: %w", err)
 		}
@@ -85,7 +85,9 @@ func yielding(ctx context.Context, tx *sqlx.Tx, lock func() error) error {
 			_, err = tx.ExecContext(ctx, `SET LOCAL lock_timeout = DEFAULT; RELEASE SAVEPOINT locks`)
 			return err
 		}
-		if !isBusy(err) || ctx.Err() != nil {
+		// What was locked before the savepoint is not let go of: somebody who waits for
+		// that ends this only if the whole transaction does.
+		if !isBusy(err) || try == mostYields || ctx.Err() != nil {
 			return err
 		}
 		if _, err := tx.ExecContext(ctx, `ROLLBACK TO SAVEPOINT locks`); err != nil {
@@ -93,6 +95,9 @@ func yielding(ctx context.Context, tx *sqlx.Tx, lock func() error) error {
 		}
 	}
 }
+
+// mostYields is how often locks are tried for: about five seconds.
+const mostYields = 25
 
 // isBusy reports whether a lock was not to be had.
 func isBusy(err error) bool {

@@ -88,6 +88,9 @@ func applySessionEvent(ctx context.Context, tx *sqlx.Tx, row inboxRow, e billing
 	if !e.Kind.IsPayment() {
 		return false, nil
 	}
+	if isVerification(e.Reference) {
+		return true, closeEvent(ctx, tx, row, 0, 0, billing.VerdictKnown)
+	}
 	s, err := lockTokenSession(ctx, tx, e.MerchantAccount, e.Reference)
 	if errors.Is(err, billing.ErrNotFound) {
 		return false, nil
@@ -111,6 +114,12 @@ func applySessionEvent(ctx context.Context, tx *sqlx.Tx, row inboxRow, e billing
 		verdict = billing.VerdictSettles
 	}
 	return true, closeEvent(ctx, tx, row, 0, 0, verdict)
+}
+
+// isVerification reports whether a payment is the one of nothing by which a card was
+// verified: whoever asked has the answer. No attempt of a charge is called so.
+func isVerification(reference string) bool {
+	return strings.HasPrefix(reference, "verify-") && !strings.Contains(reference, "~")
 }
 
 // clip keeps a gateway's words short. Half a character is none that Postgres stores.

@@ -96,7 +96,10 @@ var transactionKinds = []string{
 // and a person must decide. A code that is not in the table is a soft refusal
 // under FAILURE, which says by itself that the operation was declined, and under
 // SUCCESS it says nothing.
-func (c *Client) read(a *answer, p *payment, t transaction, reply billing.Reply) (billing.Reply, error) {
+//
+// looked says that the answer is of a look-up: what failed on its way may still be
+// approved, so a first answer that says so is no answer yet.
+func (c *Client) read(a *answer, p *payment, t transaction, reply billing.Reply, looked bool) (billing.Reply, error) {
 	code := a.masked("response.gatewayCode")
 	open := func(why string) (billing.Reply, error) {
 		return reply, fmt.Errorf("%w: result %s with gatewayCode %q%s", billing.ErrUnknown, a.masked("result"), code, why)
@@ -124,6 +127,9 @@ func (c *Client) read(a *answer, p *payment, t transaction, reply billing.Reply)
 	case ResultFailure:
 		switch meaning {
 		case codeRefused, codeNew:
+			if !looked && slices.Contains(failedOnTheWay, code) {
+				return open(": look it up before it counts as refused")
+			}
 			c.refuse(a, code, &filled)
 			return filled, nil
 		case codePending:
@@ -134,6 +140,10 @@ func (c *Client) read(a *answer, p *payment, t transaction, reply billing.Reply)
 	}
 	return open("")
 }
+
+// failedOnTheWay are codes after which the acquirer may have approved all the same
+// (Transaction errors: retrieve the transaction first).
+var failedOnTheWay = []string{"TIMED_OUT", "ACQUIRER_SYSTEM_ERROR", "SYSTEM_ERROR", "UNSPECIFIED_FAILURE"}
 
 // refuse fills in why the payment was refused.
 func (c *Client) refuse(a *answer, code string, reply *billing.Reply) {

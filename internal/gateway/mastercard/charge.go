@@ -70,9 +70,27 @@ func (c *Client) ask(ctx context.Context, p *payment, t transaction, m message, 
 		return reply, err
 	}
 	if err := a.failure(); err != nil {
+		return c.deadToken(ctx, p, reply, err)
+	}
+	return c.read(&a, p, t, reply, false)
+}
+
+// deadToken makes the error of a token that the gateway keeps as INVALID a refusal:
+// such a token shows itself by an error about its field alone, and only its own
+// status tells that from a mistake of ours.
+func (c *Client) deadToken(ctx context.Context, p *payment, reply billing.Reply, err error) (billing.Reply, error) {
+	var no *billing.NotProcessedError
+	if !errors.As(err, &no) || no.Scope != billing.ScopeToken {
 		return reply, err
 	}
-	return c.read(&a, p, t, reply)
+	stored, lookErr := c.RetrieveToken(ctx, p.token)
+	if lookErr != nil || stored.Status != TokenInvalid {
+		return reply, err
+	}
+	reply.Outcome, reply.Class = billing.OutcomeRefused, billing.DeclineTokenInvalid
+	reply.ResultCode, reply.RefusalCode = string(ResultError), string(TokenInvalid)
+	reply.RefusalReason = "the gateway keeps the token as INVALID"
+	return reply, nil
 }
 
 // authorisedBefore says what a capture's answer means for the whole charge, whose

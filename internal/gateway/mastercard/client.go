@@ -125,12 +125,20 @@ const (
 )
 
 // Endpoint implements billing.Gateway.
-func (c *Client) Endpoint() string { return Endpoint(c.options.BaseURL, c.options.MerchantID) }
+func (c *Client) Endpoint() string {
+	return Endpoint(c.options.BaseURL, c.options.MerchantID, c.options.Operation)
+}
 
 // Endpoint is where the attempts of a merchant are known: orders are known below a
 // merchant id alone, so the same request of another merchant at the same address
-// would be another payment.
-func Endpoint(baseURL, merchantID string) string { return baseURL + "/merchant/" + merchantID }
+// would be another payment. So would the same attempt by another operation.
+func Endpoint(baseURL, merchantID string, operation Operation) string {
+	at := baseURL + "/merchant/" + merchantID
+	if operation == AuthorizeCapture {
+		at += "/" + string(operation)
+	}
+	return at
+}
 
 // requestHeader is that of every request; nobody changes it. The content type is
 // the one that the gateway asks for (Customize your API integration).

@@ -19,7 +19,7 @@ func TestCharge_everyGatewayCode(t *testing.T) {
 		inProcess = "in progress"
 	)
 	soft, hard, fraud := string(billing.DeclineSoft), string(billing.DeclineHard), string(billing.DeclineFraud)
-	dead, technical, config := string(billing.DeclineTokenInvalid), string(billing.DeclineTechnical), string(billing.DeclineConfig)
+	dead, config := string(billing.DeclineTokenInvalid), string(billing.DeclineConfig)
 	tests := []struct{ code, onSuccess, onFailure string }{
 		{"APPROVED", paid, unknown},
 		{"APPROVED_AUTO", paid, unknown},
@@ -50,10 +50,10 @@ func TestCharge_everyGatewayCode(t *testing.T) {
 		{"NOT_SUPPORTED", unknown, config},
 		{"DUPLICATE_BATCH", unknown, config},
 		{"LOCK_FAILURE", inProcess, inProcess},
-		{"TIMED_OUT", unknown, technical},
-		{"ACQUIRER_SYSTEM_ERROR", unknown, technical},
-		{"SYSTEM_ERROR", unknown, technical},
-		{"UNSPECIFIED_FAILURE", unknown, technical},
+		{"TIMED_OUT", unknown, unknown},
+		{"ACQUIRER_SYSTEM_ERROR", unknown, unknown},
+		{"SYSTEM_ERROR", unknown, unknown},
+		{"UNSPECIFIED_FAILURE", unknown, unknown},
 		{"UNKNOWN", unknown, unknown},
 		{"SUBMITTED", unknown, pending},
 		{"PENDING", unknown, pending},
@@ -144,7 +144,6 @@ func TestCharge_refinesByTheAcquirersCode(t *testing.T) {
 		{"fraud, of any scheme", "REFERRED", "59", "", billing.DeclineFraud},
 		{"too little money does not soften a lost card", "INSUFFICIENT_FUNDS", "43", "VISA", billing.DeclineHard},
 		{"a technical code does not soften an expired card", "EXPIRED_CARD", "91", "VISA", billing.DeclineTokenInvalid},
-		{"a generic code leaves a technical fault one", "ACQUIRER_SYSTEM_ERROR", "05", "VISA", billing.DeclineTechnical},
 		{"fraud beats all", "DECLINED_DO_NOT_CONTACT", "14", "VISA", billing.DeclineFraud},
 		{"an acquirer's code of its own", "DECLINED", "Z99X", "VISA", billing.DeclineSoft},
 	}

@@ -67,7 +67,7 @@ func (c *Client) findTransaction(ctx context.Context, p *payment, t transaction)
 	if err := a.lookUpFailure(); err != nil {
 		return billing.Reply{}, err
 	}
-	reply, err := c.read(&a, p, t, billing.Reply{})
+	reply, err := c.read(&a, p, t, billing.Reply{}, true)
 	if errors.Is(err, billing.ErrInProgress) {
 		// What the gateway could not do because the order was locked it did not do:
 		// the documented way on is the same ids again, as for what it never saw.

@@ -74,7 +74,7 @@ func checkReply(t *testing.T, client *Client, a *answer, step transaction) {
 	if a.compare(&fuzzed, step, client.options.MerchantID) != nil || a.failure() != nil {
 		return
 	}
-	reply, err := client.read(a, &fuzzed, step, billing.Reply{})
+	reply, err := client.read(a, &fuzzed, step, billing.Reply{}, step.operation == opPay)
 	if err != nil {
 		if reply != (billing.Reply{}) {
 			t.Errorf("%+v beside %v", reply, err)

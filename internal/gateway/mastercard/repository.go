@@ -35,12 +35,20 @@ func (r *Repository) Read(ctx context.Context, ref tokens.Ref) (tokens.Reading, 
 
 // Verify implements tokens.Vault. ACQUIRER is a VERIFY on an order of its own, which
 // the verification's key names; BASIC stores the token's own details again under
-// it, which changes nothing and has them looked at.
+// it, which has them looked at. Before that the token is read: storing details anew
+// may clear INVALID, which is for the shopper alone to do.
 func (r *Repository) Verify(ctx context.Context, req tokens.VerifyRequest) (tokens.Verification, error) {
 	switch req.Strategy {
 	case tokens.StrategyAcquirer:
 		return r.askIssuer(ctx, req)
 	case tokens.StrategyBasic:
+		now, err := r.client.RetrieveToken(ctx, req.Token)
+		if err != nil {
+			return tokens.Verification{}, asRefusal(err)
+		}
+		if now.Status == TokenInvalid {
+			return tokens.Verification{Strategy: tokens.StrategyBasic, Result: tokens.VerificationDead, Code: string(TokenInvalid)}, nil
+		}
 		stored, err := r.client.Tokenize(ctx, TokenizeRequest{
 			Token: req.Token, SourceToken: req.Token, SourceType: SourceCard, Strategy: tokens.StrategyBasic,
 		})
@@ -158,8 +166,12 @@ func (t StoredToken) reading() tokens.Reading {
 const updatedByGateway = "GATEWAY"
 
 func (t StoredToken) verification(asked tokens.Strategy) tokens.Verification {
+	applied := t.Verification.Strategy
+	if applied.UnmarshalText([]byte(applied)) != nil {
+		applied = asked // not told, or a word of a later version
+	}
 	v := tokens.Verification{
-		Strategy: cmp.Or(t.Verification.Strategy, asked), Code: t.Verification.GatewayCode, Result: tokens.ResultOf(t.Verification.GatewayCode),
+		Strategy: applied, Code: t.Verification.GatewayCode, Result: tokens.ResultOf(t.Verification.GatewayCode),
 	}
 	if v.Code == "" && t.Result == ResultSuccess {
 		v.Result = tokens.VerificationNone
@@ -174,7 +186,11 @@ func asRefusal(err error) error {
 	if !errors.As(err, &refused) || errors.Is(err, tokens.ErrNotFound) || errors.Is(err, tokens.ErrUnanswered) {
 		return err
 	}
+	text := refused.Explanation
+	if refused.SupportCode != "" {
+		text = strings.TrimSpace(text + " (support code " + refused.SupportCode + ")")
+	}
 	return &tokens.RefusedError{
-		Refusal: cmp.Or(refused.Refusal, tokens.RefusedRequest), Field: refused.Field, Text: cmp.Or(refused.Advice, refused.Error()),
+		Refusal: cmp.Or(refused.Refusal, tokens.RefusedRequest), Field: refused.Field, Text: cmp.Or(text, refused.Advice, refused.Error()),
 	}
 }
