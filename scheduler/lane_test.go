@@ -172,6 +172,20 @@ func TestLane_SendsAtItsDepartures(t *testing.T) {
 	}
 }
 
+// A charge that may no longer be sent needs no departure: it is handed out at once, to
+// be given back, however slow the database is with departures.
+func TestLane_WhatIsTooLateDoesNotWait(t *testing.T) {
+	l := newTestLane(1)
+	one := parcels(1)
+	one[0].paced, one[0].SendBy = true, time.Now().Add(-time.Second)
+	l.push(nil, one)
+	asked := false
+	taken := l.take(func(int) ([]Departure, bool) { asked = true; return nil, false })
+	if taken != one[0] || asked {
+		t.Errorf("took %v, and asked for a departure: %t", taken, asked)
+	}
+}
+
 // Where no departure can be had before the process ends, its workers end too.
 func TestLane_EndsWithoutDepartures(t *testing.T) {
 	l := newTestLane(1)

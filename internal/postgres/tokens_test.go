@@ -913,3 +913,31 @@ func TestTokens_aWishIsKeptWhileTheTokenIsDead(t *testing.T) {
 		})
 	}
 }
+
+// A reading or a verification takes a while. If the token died and came back
+// meanwhile, what it says is about the card that is no longer there.
+func TestApplyChange_oldNewsMovesNothing(t *testing.T) {
+	t.Parallel()
+	d := newDesk(t)
+	id := d.charge()
+	token := d.tokenOf(id)
+	seen, err := d.db.ReadToken(t.Context(), token)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d.change(token, died)
+	d.change(token, tokens.Change{Kind: tokens.EventReactivated, State: tokens.Valid, Source: tokens.SourceSession, Actor: "mia", Release: tokens.ReleaseNextRun})
+	late := died
+	late.Source, late.Since = tokens.SourcePoll, seen.StateSince
+	if applied := d.change(token, late); applied.Token.State != tokens.Valid || applied.Held != 0 {
+		t.Errorf("old news made the token %s and held %d charges", applied.Token.State, applied.Held)
+	}
+	if got := get[string](d, `SELECT kind || ' ' || state FROM token_events WHERE token_id = $1 ORDER BY id DESC LIMIT 1`, token); got != "read valid" {
+		t.Errorf("the timeline ends with %q", got)
+	}
+	fresh := died
+	fresh.Source, fresh.Since = tokens.SourcePoll, get[time.Time](d, `SELECT state_since FROM tokens WHERE id = $1`, token)
+	if applied := d.change(token, fresh); applied.Token.State != tokens.Invalid || applied.Held != 1 {
+		t.Errorf("fresh news left the token %s and held %d charges", applied.Token.State, applied.Held)
+	}
+}
