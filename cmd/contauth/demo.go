@@ -40,7 +40,8 @@ func newDemoCommand(e *env) *cobra.Command {
 
 It starts a private Postgres and a sandbox, writes a book of subscriptions and
 charges to files, and then types the commands that anybody would: import, plan,
-charge, report, check. One answer of the gateway is lost on purpose.
+charge, report, check. One answer of the gateway is lost on purpose. At a second
+gateway cards die, and come back when their shoppers enter others.
 
 Everything lies in a temporary directory, which is removed at the end; with --dir
 or --keep it stays. Settings of the environment (CONTAUTH_…) are not read.
